@@ -3,19 +3,23 @@
 import asyncio
 import math
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 from clocks import LoopClock
 from failures import fails
 from fleet_bench import GUARD_S, ONE, TWO, Bench, H, a_wish, fleet_over, sim_config
 
+from bot.chat.host_serving import HostServing
+from bot.domain.chat import Candidate, Route
 from bot.domain.errors import FailureKind, HostUnreachable
+from bot.domain.events import Progress
 from bot.domain.hosts import Drain
-from bot.fleet import delivery, reading
+from bot.fleet import delivery, fleet, reading
 from bot.fleet import host as host_module
 from bot.fleet.lease import Lease
 from bot.fleet.scheduler import Scheduler
+from bot.policy.ahead import Ahead
 from bot.policy.breaker import BreakerRules
 from bot.sim import journal
 from bot.sim.host import SimHost
@@ -124,6 +128,52 @@ async def test_turns_that_send_nothing_hold_the_others_up_for_a_moment_only(
             loop_clock.passes(1.0)
         await crowd.until(MANY)
         assert sorted(crowd.through) == list(range(MANY))
+
+
+async def test_no_route_is_made_for_one_that_is_granted_and_not_told_yet() -> None:
+    async def unheard(_: Progress) -> None: ...
+
+    def replan() -> Route:
+        raise AssertionError("it waits in no line")
+
+    async with (
+        SimHost(sim_config(parallel=MANY)) as sim,
+        fleet_over(sim) as bench,
+        AsyncExitStack() as others,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await bench.use()
+        host, told = bench.fleet.host(H), list[Lease]()
+        for _ in range(delivery.SETTING_OUT):
+            told.append(await others.enter_async_context(granted(bench)))
+        hosting = HostServing(bench.fleet, None)  # pyright: ignore[reportArgumentType]  # sends nothing
+
+        async def asks() -> None:
+            candidate = Candidate(ONE, host=H)
+            async with hosting.lease(
+                H, candidate, a_wish(), Route(), unheard, is_last=True, replan=replan
+            ) as lease:
+                assert lease.grant is not None
+
+        asking = tasks.create_task(asks())
+        await bench.until(lambda host: host.instances[0].leases == delivery.SETTING_OUT + 1)
+        assert not asking.done()
+        await host.confirm(told[0])
+        await asking
+
+
+async def test_a_load_that_nobody_asked_for_holds_nobodys_conversation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        wish = a_wish(user="ada", conversation="c", since=0.0)
+
+        def ahead(*_: object) -> Ahead:
+            return Ahead(H, wish, 1.0)
+
+        monkeypatch.setattr(fleet, "plan_ahead", ahead)
+        await bench.fleet.improve()
+        assert [i.conversations for i in bench.host().instances] == [()]
 
 
 async def test_when_the_host_breaks_those_not_told_are_refused_and_the_others_keep_theirs(

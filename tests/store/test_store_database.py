@@ -2,7 +2,7 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -385,6 +385,20 @@ async def test_statistics_are_written_together_and_read_by_whoever_waits_for_the
     await database.noted()
     await database.noted()
     assert (await names(database), len(batches)) == ([*"abc", "f"], 3)
+
+
+async def test_what_is_gathered_for_one_change_is_given_to_it_at_once(database: Database) -> None:
+    given: list[list[str]] = []
+
+    def put(connection: sqlite3.Connection, named: Sequence[str]) -> None:
+        given.append(list(named))
+        connection.executemany(PUT, [(name, "1") for name in named])
+
+    for name in "ab":
+        database.gather(put, name)
+        database.note(partial(_execute, sql=PUT, name=name * 2))
+    await database.noted()
+    assert (given, await names(database)) == ([["a", "b"]], ["a", "aa", "b", "bb"])
 
 
 async def test_statistics_that_cannot_be_written_down_end_nothing_else(database: Database) -> None:
