@@ -335,6 +335,10 @@ async def _shelf(
 async def _fleet(plan: Plan, database: Database, newsroom: Newsroom) -> Fleet:
     """The hosts, with what the store remembers of them."""
     store = FleetStore(database)
+    # Beside a running Lantern the names are that one's.
+    addresses = {host.name: host.address for host in plan.hosts}
+    if plan.is_owner and (names := await store.renamed(addresses)):
+        _log.info("hosts renamed", names=names)
     memory = await store.remembered()
     # What is not known as own is foreign, and leaves only where the owner allows it (ADR 7).
     return Fleet(

@@ -13,16 +13,19 @@ from typing import Annotated, TextIO, TypeVar
 import typer
 
 from bot.commands import once
-from bot.domain.errors import BotError, ConfigError, RequestRefused, StoreUnusable
+from bot.commands.once import EXIT_CONFIG, EXIT_FAILED
+from bot.domain.errors import (
+    BotError,
+    ConfigError,
+    NoCandidates,
+    RequestRefused,
+    StoreUnusable,
+)
 from bot.process.lock import AlreadyRunning, instance_lock
 from bot.process.logs import configure_logging
 from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
 from bot.store.ledger import By
 from bot.terminal.facts import PERIODS, report_period
-
-# 78 is the system's EX_CONFIG: PM2 and systemd do not start again after it, since nothing would
-# have changed.
-EXIT_FAILED, EXIT_CONFIG = 1, 78
 
 GARBAGE = (10_000, 20, 20)
 """After so many new objects garbage is looked for among them, and each so many times among older
@@ -74,7 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for fault in failed.faults:
                 screen.line(f"  • {fault}")
         else:
-            screen.line(failed.user_message, style)
+            # Whoever sits at the machine reads all that a host said of it.
+            words = failed.user_message
+            if isinstance(failed, NoCandidates) and failed.details:
+                words = f"{words.partition(chr(10))[0]}\n{failed.details}"
+            screen.line(words, style)
         sys.exit(EXIT_CONFIG if is_lasting else EXIT_FAILED)
 
 
@@ -204,10 +211,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     # With discord.py, which takes longer to load than most commands to run.
     from bot.commands.check import check_up
 
-    loaded = _loaded(config)
-    is_fine = run_async(check_up(loaded, as_json=as_json))
-    is_set_up = not missing_for_run(loaded)
-    raise typer.Exit(0 if is_fine else EXIT_FAILED if is_set_up else EXIT_CONFIG)
+    raise typer.Exit(run_async(check_up(_loaded(config), as_json=as_json)))
 
 
 @cli.command()

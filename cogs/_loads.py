@@ -151,6 +151,9 @@ class Loads:
             view.end(LEAVING)
 
         async def keep(part: int, message_id: int) -> bool:
+            # What one person sees alone is found by the command's token, not in a channel.
+            if not transport.is_for_all:
+                return True
             view.open = OpenLoad(transport.channel_id, message_id, head, stays, ticket)
             self._open[message_id] = view.open
             await self._note()

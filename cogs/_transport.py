@@ -228,19 +228,25 @@ def transport_to(
 class InteractionTransport(Transport):
     """An interaction's response and followups; plain messages once its token has ended."""
 
-    def __init__(self, interaction: discord.Interaction[Any], pacers: Pacers) -> None:
+    def __init__(
+        self, interaction: discord.Interaction[Any], pacers: Pacers, *, is_for_all: bool = True
+    ) -> None:
+        """Without ``is_for_all`` whoever asked sees the answer alone."""
         channel_id, guild_id = interaction.channel_id or 0, interaction.guild_id
         super().__init__(
             interaction.client.get_partial_messageable(channel_id, guild_id=guild_id), pacers
         )
         self.question = interaction.id
-        self.locale = public_locale(interaction)
+        self.is_for_all = is_for_all
+        self.locale = public_locale(interaction) if is_for_all else interaction.locale
         self._interaction = interaction
         # Five calls in two seconds, where a channel's messages together have five in five.
         self._token = Pacer(INTERACTION)
         """Edits and followups alike count here."""
         self._ends_at = asyncio.get_running_loop().time() + TOKEN_LIFE_S
-        if not (is_at_home(interaction) and interaction.app_permissions.view_channel):
+        may_edit = is_at_home(interaction) and interaction.app_permissions.view_channel
+        # What one person sees alone is known to the token and to no channel.
+        if not (may_edit and is_for_all):
             self.closes_at = self._ends_at
         self._original: int | None = None
 
@@ -253,7 +259,8 @@ class InteractionTransport(Transport):
         # Within three seconds, whatever the model does: later the token is void, and the person
         # reads that the application did not respond.
         if not self._interaction.response.is_done():
-            response = await self._interaction.response.defer(thinking=True)
+            alone = {} if self.is_for_all else {"ephemeral": True}
+            response = await self._interaction.response.defer(**alone, thinking=True)
             self._original = response.message_id if response is not None else None
         return self._original
 

@@ -92,11 +92,13 @@ class Choosing(commands.Cog):
             await interaction.response.defer(ephemeral=True, thinking=True)
             await say(interaction, explained(await self._switch.explain(place, user)))
             return
-        # Checked before anything public is shown; the switch checks again as it acts.
+        # Checked before anything is shown; the switch checks again as it acts.
         rights = self._rules.rights(interaction)
         check_may_switch(scope, rights, is_private=place.is_private)
         switch, ticket = self._switch, str(interaction.id)
-        transport = InteractionTransport(interaction, self._pacers)
+        # One's own choice is nobody else's business, and a busy channel was full of them.
+        is_for_all = scope != "me" or place.is_private
+        transport = InteractionTransport(interaction, self._pacers, is_for_all=is_for_all)
         if what == "model":
             # Right after the start nothing is known yet; choosing waits for the hosts.
             with suppress(NoCandidates):

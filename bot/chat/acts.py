@@ -81,7 +81,8 @@ class FleetActs:
             if ready.by is None:
                 head = f"No host can load `{key}` now."
                 kinds = [failed.kind for failed in ready.failed if failed.kind is not None]
-                raise NoCandidates(f"{head}\n{unready_lines(ready)}".rstrip(), kinds)
+                whole = unready_lines(ready, str)
+                raise NoCandidates(f"{head}\n{unready_lines(ready)}".rstrip(), kinds, whole)
             await emit(ready)
 
         return safe_channel(produce)

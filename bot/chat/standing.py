@@ -14,6 +14,9 @@ from bot.domain.ids import AUTO, ModelKey
 _NAMED = 3
 """So many of one standing are named; more are counted."""
 
+_SHORTLY = 160
+"""Characters of a host's own words in a reply or on a status page."""
+
 _ABOUT_MEMORY = (BRIEFLY[FailureKind.DOES_NOT_FIT], BRIEFLY[FailureKind.LOAD_FAILED])
 _ABSENT = BRIEFLY[FailureKind.NOT_THERE]
 
@@ -92,8 +95,20 @@ def standing_words(failed: Iterable[Rejection]) -> str:
     # without an address: these are somebody else's words, or ours with the name it goes by.
     # And of words that had to stay here by the time they were to be sent, the reason is ours.
     told = (r for r in out if _brief(r) in _ABOUT_MEMORY or _was_kept(r))
-    own = dict.fromkeys(_ADDRESS_IN.sub(partial(_unnamed, r.where), r.reason) for r in told)
-    return " ".join(f"{words.rstrip('.')}." for words in (why, *own) if words)
+    own = dict.fromkeys(
+        _ADDRESS_IN.sub(partial(_unnamed, r.where), shortly(r.reason)) for r in told
+    )
+    ends = (
+        ("" if words.endswith("…") else ".", words.rstrip(".")) for words in (why, *own) if words
+    )
+    return " ".join(f"{words}{end}" for end, words in ends)
+
+
+def shortly(reason: str) -> str:
+    """A host's own words in one short line; the whole stands in ``/why`` and in the log."""
+    # Engines give whole pages, with the path of every file they looked at.
+    line = " ".join(reason.split())
+    return line if len(line) <= _SHORTLY else f"{line[:_SHORTLY].rpartition(' ')[0]} …"
 
 
 def _unnamed(where: str, found: re.Match[str]) -> str:

@@ -1,9 +1,10 @@
 """What people read, made once for every face: progress, footers, receipts, failures, tables."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
-from bot.chat.standing import instead_words, standing_words
+from bot.chat.standing import instead_words, shortly, standing_words
 from bot.chat.usage import UsageReport
 from bot.chat.walk import Readiness
 from bot.domain.chat import Candidate, Receipt, Rejection, Seam, Timing, Turn
@@ -32,8 +33,6 @@ from bot.policy.outages import OutageRecord
 from bot.policy.retry import ROWS
 
 _BAR_CELLS = 16
-_FAILURE_SHOWN = 160
-"""Characters of a host's own reason in a status page: engines give whole pages."""
 
 
 def seconds_text(seconds: float) -> str:
@@ -132,11 +131,15 @@ def readiness_text(ready: Readiness) -> str:
     return f"⚠ Until {until}, {candidate_title(by)} answers here{f': {why}' if why else '.'}"
 
 
-def unready_lines(ready: Readiness) -> str:
-    """Why each host or provider could not, a line each; models other than the wanted are named."""
+def unready_lines(ready: Readiness, tell: Callable[[str], str] = shortly) -> str:
+    """Why each host or provider could not, a line each; models other than the wanted are named.
+
+    ``tell`` makes a reason fit its reader.
+    """
+    failed = (replace(rejection, reason=tell(rejection.reason)) for rejection in ready.failed)
     return "\n".join(
         f"• {r.where}: {r.reason}" if r.model == ready.model else f"• {rejection_line(r)}"
-        for r in ready.failed
+        for r in failed
     )
 
 
@@ -483,7 +486,7 @@ def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
     for key, limits in host.limits.items():
         if limits.failure and now < limits.failed_until:
             left = seconds_text(limits.failed_until - now)
-            why = " ".join(limits.failure.split())[:_FAILURE_SHOWN].rstrip(".")
+            why = shortly(limits.failure).rstrip(".")
             lines.append(f"└ ⚠️ `{key}` did not load, tried again in {left}: {why}")
     waiting = sum(host.waiting.values())
     if waiting:

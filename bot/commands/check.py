@@ -10,9 +10,9 @@ from rich.console import Console
 from bot.chat.lantern import Lantern
 from bot.chat.words import counted
 from bot.cloud.checkup import Checked, check_provider
-from bot.commands.once import SETTLE_S, built_from, print_json
+from bot.commands.once import EXIT_CONFIG, EXIT_FAILED, SETTLE_S, built_from, print_json
 from bot.commands.twins import tell_of_twins
-from bot.domain.errors import BotError
+from bot.domain.errors import BotError, ConfigError, StoreUnusable
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, PersonaName, ProviderName
 from bot.settings import Loaded, missing_for_run
@@ -56,8 +56,10 @@ class Findings:
                 self._screen.line(f"{sign} {line.subject}: {line.text}", style)
 
 
-async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
-    """Looks at the configuration, Discord, every host, provider and persona; would ``run`` work?
+async def check_up(loaded: Loaded, *, as_json: bool) -> int:
+    """Looks at the configuration, Discord, every host, provider and persona; gives the exit code.
+
+    It is the one ``run`` would end with: 78 where no other start would go better.
 
     Everything that is far away is asked at once, and each has a time of its own to answer in.
     """
@@ -72,7 +74,7 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
         *(Finding("advice", "configuration", text) for text in loaded.warnings),
         *(Finding("fault", "configuration", text) for text in missing),
     )
-    is_usable = await _try_database(loaded, findings)
+    is_usable, is_lasting = await _try_database(loaded, findings)
     build = built_from(loaded, settle_s=0.0, leaves_nothing=True, is_apart=not is_usable)
     async with build as built:
         async with asyncio.TaskGroup() as tasks:
@@ -104,11 +106,13 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> bool:
         )
     if as_json:
         print_json([asdict(line) for line in findings.lines])
-    return all(line.mark != "fault" for line in findings.lines)
+    if all(line.mark != "fault" for line in findings.lines):
+        return 0
+    return EXIT_CONFIG if missing or is_lasting else EXIT_FAILED
 
 
-async def _try_database(loaded: Loaded, findings: Findings) -> bool:
-    """Tells of the database; may the check-up open it?"""
+async def _try_database(loaded: Loaded, findings: Findings) -> tuple[bool, bool]:
+    """Tells of the database; may the check-up open it, and is its trouble its owner's to end?"""
     # Before the look, whose log would be counted in.
     exposed = await asyncio.to_thread(open_to_others, loaded.database_path)
     # The check-up took an empty one of its own where there was none, and never saw the folder.
@@ -116,7 +120,7 @@ async def _try_database(loaded: Loaded, findings: Findings) -> bool:
         pending = await asyncio.to_thread(look_at, loaded.database_path)
     except BotError as error:
         findings.tell(Finding("fault", "database", error.user_message))
-        return False
+        return False, isinstance(error, ConfigError | StoreUnusable)
     is_new = not loaded.database_path.exists()
     words = f"{loaded.database_path}{' (made at the first start)' if is_new else ''}"
     findings.tell(Finding("ok", "database", words))
@@ -131,7 +135,7 @@ async def _try_database(loaded: Loaded, findings: Findings) -> bool:
         text = "the next start brings it to the newest schema, after a backup beside it"
         findings.tell(Finding("advice", "database", text))
     # Checked between an update and the new start, it would be migrated under the old Lantern.
-    return not pending
+    return not pending, False
 
 
 async def try_discord(token: str, findings: Findings) -> Identity | None:

@@ -27,6 +27,10 @@ from bot.terminal import facts
 if TYPE_CHECKING:
     from bot.terminal.screen import Screen
 
+# 78 is the system's EX_CONFIG: PM2 and systemd do not start again after it, since nothing would
+# have changed.
+EXIT_FAILED, EXIT_CONFIG = 1, 78
+
 SETTLE_S = 8.0
 """A command about hosts waits this long for the slowest of them to answer its first probe."""
 

@@ -9,8 +9,11 @@ from bot.policy.breaker import Breaker, BreakerRules
 from bot.policy.speeds import blend
 from bot.policy.waking import ASLEEP, LONGEST, WAKE_RULES, WAKE_S
 
-PROBE_RULES = BreakerRules(threshold=2, base_s=1.0, longest_s=60.0)
-"""After a failed probe: again at once, then after 1, 2, 4 ... seconds."""
+PROBE_RULES = BreakerRules(threshold=2, base_s=1.0, longest_s=5.0)
+"""After a failed probe: again at once, then after 1, 2, 4, 5, 5 ... seconds."""
+# A machine that sleeps is called when it is wanted, and some wake at any packet.
+ASLEEP_RULES = BreakerRules(threshold=2, base_s=1.0, longest_s=60.0)
+"""The same of one that may be asleep."""
 REQUEST_RULES = BreakerRules(threshold=3, base_s=5.0, longest_s=300.0)
 """A host that answers probes and fails requests: back in twice, then out for growing pauses."""
 FALL_RULES = BreakerRules(threshold=2, base_s=10.0, longest_s=300.0)
@@ -116,9 +119,11 @@ class HostHealth:
 
     def failed(self, now: float, reason: str, kind: FailureKind) -> tuple[FleetEvent, ...]:
         """The host did not answer a probe."""
-        self.probes = breaker.on_failure(self.probes, now, PROBE_RULES)
         is_deaf = breaker.state(self._wakes, now) == "open"
         self.may_sleep = self._can_wake and kind in ASLEEP and not is_deaf
+        # With pauses of a minute, how a host stands was told long after it was back.
+        rules = ASLEEP_RULES if self._can_wake and kind in ASLEEP else PROBE_RULES
+        self.probes = breaker.on_failure(self.probes, now, rules)
         # Going to sleep is no fall.
         if (self.state == "up" or self.is_doubted) and not self.may_sleep:
             is_fall = now - self._came_at < STEADY_S

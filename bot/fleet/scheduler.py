@@ -477,7 +477,11 @@ class Scheduler:
             waiter.begin_load(now)
         for instance in evict:
             leaving = self.residents.all[reference_of(instance)]
-            self._unload(leaving, "evicted", f"evicted to make room for {key}")
+            # Of its own smaller copy it read as if a model were evicted for itself.
+            why = f"evicted to make room for {key}"
+            if instance.model_key == key:
+                why = f"reloading {key} with room for a longer text"
+            self._unload(leaving, "evicted", why)
         keys = tuple(instance.model_key for instance in evict)
         self._making_room = Evicting(self.config.name, key, keys)
 

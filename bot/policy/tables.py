@@ -65,8 +65,9 @@ def tabled(text: str, *, is_whole: bool = True) -> str:
             if not text.endswith("\n"):
                 rows.pop()
             is_shown = len(rows) >= SAMPLE
-            return "".join((*shown, _laid_out(head, rows, is_whole=False) if is_shown else ""))
-        shown.append(_laid_out(head, rows, is_whole=is_whole, is_over=True))
+            begun = _laid_out(head, rule, rows, is_whole=False) if is_shown else ""
+            return "".join((*shown, begun))
+        shown.append(_laid_out(head, rule, rows, is_whole=is_whole, is_over=True))
     return "".join(shown)
 
 
@@ -98,8 +99,15 @@ def _columns(text: str) -> int:
     )
 
 
+def _aligned(cell: str, width: int, mark: str) -> str:
+    """A cell in its column, on the side that the colons of the rule under its head say."""
+    room = width - _columns(cell)
+    before = 0 if not mark.endswith(":") else room // 2 if mark.startswith(":") else room
+    return " " * before + cell + " " * (room - before)
+
+
 def _laid_out(
-    head: list[str], rows: list[list[str]], *, is_whole: bool, is_over: bool = False
+    head: list[str], rule: str, rows: list[list[str]], *, is_whole: bool, is_over: bool = False
 ) -> str:
     # Nothing in a block of code is bold, and no cell may end it.
     plain = [
@@ -121,12 +129,10 @@ def _laid_out(
             )
         )
     wide = every if sum(every) + 3 * (len(head) - 1) <= WIDTH else sampled
+    marks = _cells(rule)
     told = [
-        " │ ".join(
-            cell + " " * (width - _columns(cell)) for cell, width in zip(row, wide, strict=False)
-        ).rstrip()
-        + "\n"
+        " │ ".join(map(_aligned, row, wide[: len(row)], marks[: len(row)])).rstrip() + "\n"
         for row in plain
     ]
-    rule = "─┼─".join("─" * width for width in wide)
-    return "".join(("```\n", told[0], f"{rule}\n", *told[1:], "```\n" if is_over else ""))
+    line = "─┼─".join("─" * width for width in wide)
+    return "".join(("```\n", told[0], f"{line}\n", *told[1:], "```\n" if is_over else ""))

@@ -4,6 +4,7 @@ A PM2 daemon killed with -9 leaves its bot running, and the next ``pm2 start`` p
 beside it: one token, one database, two bots.
 """
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,35 @@ class AlreadyRunning(BotError):
     """Another Lantern holds the lock; starting a second one would answer everything twice."""
 
 
+def lock_beside(database_path: Path) -> Path:
+    """The file whose lock says that a Lantern runs on that database."""
+    return database_path.with_name(f"{database_path.name}.lock")
+
+
+def check_is_ours(file: Path, database_path: Path) -> None:
+    """Passes where one of a database's files is not there, or may be read and written.
+
+    Raises:
+        ConfigError: it may not; it says whose it is, and the command that mends it and the others.
+    """
+    if not os.path.exists(file) or os.access(file, os.R_OK | os.W_OK):
+        return
+    try:
+        owner = file.owner()
+    # A user without a name, or Windows.
+    except (KeyError, NotImplementedError):
+        owner = f"user {file.stat().st_uid}"
+    what = "lock" if file == lock_beside(database_path) else "database's"
+    # One run with sudo leaves several, and whoever mended one met the next.
+    raise ConfigError(
+        [
+            f"The {what} {file} may not be read and written: it belongs to {owner}, as after one "
+            f"run with sudo. Run Lantern as {owner}, or make all of the database's files yours: "
+            f"sudo chown $(id -un) {database_path}*; chmod 600 {database_path}*"
+        ]
+    )
+
+
 @contextmanager
 def instance_lock(database_path: Path) -> Generator[Path]:
     """Holds the lock beside the database while the block runs; gives the lock file's path.
@@ -26,10 +56,11 @@ def instance_lock(database_path: Path) -> Generator[Path]:
 
     Raises:
         AlreadyRunning: another process, or another block of this one, holds it.
-        ConfigError: the lock file cannot be made there.
+        ConfigError: the lock file cannot be made there, or is somebody else's.
     """
     database_path = database_path.resolve()
-    lock_file = database_path.with_name(f"{database_path.name}.lock")
+    lock_file = lock_beside(database_path)
+    check_is_ours(lock_file, database_path)
     # No soft lock where the file system knows none: a killed Lantern would leave that one behind.
     lock = FileLock(lock_file, blocking=False, fallback_to_soft=False)
     try:

@@ -108,8 +108,10 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
     crossed = (*_twin_faults(merged, redactor), *_order_faults(merged, redactor))
     faults = (*dotenv.faults, *secrets.faults, *document.faults, *written, *dead, *wrong, *crossed)
     if settings is None or faults:
+        # A host's number among those of two places is its number in neither of them.
+        told = (_with_host(fault, merged) if hosts_merged else fault for fault in faults)
         # One line once, however many values it spoils.
-        raise ConfigError(_by_line(dict.fromkeys(faults)))
+        raise ConfigError(_by_line(dict.fromkeys(told)))
     return Loaded(
         settings=settings,
         origins={
@@ -171,6 +173,18 @@ def _validated(
             else:
                 faults.append(f"{merged.origin(fault.path)}: {fault.words}")
         return None, faults
+
+
+def _with_host(fault: str, merged: Layer) -> str:
+    """A fault that calls hosts by what they are called, instead of by number."""
+    hosts = merged.values.get("hosts")
+
+    def called(found: re.Match[str]) -> str:
+        host = hosts[int(found[1])] if isinstance(hosts, list) else None
+        name = host.get("name") or host.get("address") if isinstance(host, dict) else host
+        return found[0] if name is None else f"hosts ({name})"
+
+    return re.sub(r"\bhosts\.(\d+)\b", called, fault)
 
 
 def _by_line(faults: Iterable[str]) -> tuple[str, ...]:

@@ -93,6 +93,8 @@ class Database:
         self._reader = _Connection(self._connect, iter_chunk_size=64)
         self._write_places = asyncio.Semaphore(_WAITING_WRITES)
         self._is_open = False
+        self._trouble = ""
+        """What the log has of the last call; empty where that went well."""
         self._notes: deque[tuple[_Change, Any]] = deque(maxlen=_MOST_NOTES)
         """Asked for and not begun."""
         self._has_notes = asyncio.Event()
@@ -169,7 +171,7 @@ class Database:
         try:
             # Nothing is lost by a reader that is interrupted; writes under way are waited for.
             async with asyncio.timeout(_CLOSE_WITHIN_S):
-                with translated(self.path.name):
+                with translated(str(self.path)):
                     await self._reader.interrupt()
                     await self._reader.close()
                     await self._writer.run(_tidy)
@@ -290,8 +292,18 @@ class Database:
     async def _run(self, side: _Connection, function: Callable[[sqlite3.Connection], T]) -> T:
         if not self._is_open:
             raise StoreUnavailable("The database is closed: Lantern is stopping.")
-        with translated(self.path.name):
-            return await side.run(function)
+        try:
+            with translated(self.path.name):
+                result = await side.run(function)
+        except StoreUnavailable as failed:
+            # People in a channel read it without its folder; of several databases its owner has to
+            # know which, once for each trouble.
+            if failed.user_message != self._trouble:
+                self._trouble = failed.user_message
+                _log.warning("database failed", file=str(self.path), reason=self._trouble)
+            raise
+        self._trouble = ""
+        return result
 
     async def back_up(self) -> Path:
         """A checked copy beside the database, made while it is in use; the last few are kept.

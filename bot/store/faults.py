@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from bot.domain.errors import StoreUnavailable, StoreUnusable
 
 _BACKUP = "Stop Lantern, move the file away and put the newest backup in its place."
+DAMAGED = f"the file is damaged. {_BACKUP}"
+"""What is said of one, whoever found it out."""
 _LOCKED = "another program keeps it locked. Close that program and try again."
 _WORDS = {
     sqlite3.SQLITE_FULL: "its disk is full. Make room; until then nothing more is stored.",
@@ -16,7 +18,7 @@ _WORDS = {
     sqlite3.SQLITE_READONLY: "it may not be written. Let Lantern write the file and its folder.",
     sqlite3.SQLITE_PERM: "it may not be read. Let Lantern read the file and its folder.",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened. Check that its folder exists and is writable.",
-    sqlite3.SQLITE_CORRUPT: f"the file is damaged. {_BACKUP}",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_NOTADB: f"the file is not a database. {_BACKUP}",
     sqlite3.SQLITE_INTERRUPT: "the question was interrupted. Try again.",
 }

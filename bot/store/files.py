@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory, TemporaryFile
 import structlog
 
 from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
-from bot.store.faults import translated
+from bot.process.lock import check_is_ours, lock_beside
+from bot.store.faults import DAMAGED, translated
 from bot.store.migrate import checked_version, migrations
 
 _ROOM = 1 << 20
@@ -62,7 +63,7 @@ def look_at(path: Path) -> int:
     with _read_only(path) as connection:
         verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
-        raise StoreUnusable(f"The database {path} is damaged: {verdict}. Put back the backup.")
+        raise StoreUnusable(f"The database {path} cannot be used: {DAMAGED}")
     # One that another program keeps locked was found to be in order, until something was stored.
     with (
         translated(str(path)),
@@ -147,21 +148,8 @@ def _check_is_ours(path: Path) -> None:
     """Raises ConfigError where its files are there and not ours to use, naming whose they are."""
     if path.is_dir():
         raise ConfigError([f"The database {path} is a folder. Move it away or check storage.url."])
-    for file in _files_of(path):
-        if not os.path.exists(file) or os.access(file, os.R_OK | os.W_OK):
-            continue
-        try:
-            owner = file.owner()
-        # A user without a name, or Windows.
-        except (KeyError, NotImplementedError):
-            owner = f"user {file.stat().st_uid}"
-        raise ConfigError(
-            [
-                f"The database's {file} may not be read and written: it belongs to {owner}. Run "
-                f"Lantern as {owner}, or make it yours: sudo chown $(id -un) {file}; "
-                f"chmod 600 {file}"
-            ]
-        )
+    for file in (*_files_of(path), lock_beside(path)):
+        check_is_ours(file, path)
 
 
 def _files_of(path: Path) -> list[Path]:

@@ -53,6 +53,15 @@ _SPEED = "SELECT * FROM speed WHERE host = ? AND model_key = ?"
 _SPEEDS = "SELECT * FROM speed ORDER BY host, model_key"
 _RATE = "SELECT load_bytes_per_s FROM host_rate WHERE host = ?"
 _REPLACE = "INSERT OR REPLACE"
+_ADDRESSES = "SELECT host, address FROM host_address"
+_OF_HOSTS = (
+    "own_instance", "speed", "host_rate", "speed_record", "load_record", "drain", "pin", "wake",
+    "load_begun",
+)  # fmt: skip
+"""Tables with a line for each host, or for each model on each."""
+_RENAME = "UPDATE OR REPLACE {} SET host = ? WHERE host = ?"
+_ON_THE_WAY = "\n"
+"""Begins no host's name."""
 _RATES = "SELECT host, load_bytes_per_s FROM host_rate ORDER BY host"
 
 
@@ -69,6 +78,40 @@ class FleetStore:
     """Keeps the fleet's memory; each method is a transaction, raises ``StoreUnavailable`` alone."""
 
     database: Database
+
+    async def renamed(self, addresses: Mapping[HostName, str]) -> Mapping[str, HostName]:
+        """Takes what is known of hosts along to their new names, by where they stand.
+
+        Called otherwise in the settings, a host lost its own instances: they were foreign then,
+        and stood in its memory for ever.
+
+        Args:
+            addresses: Of every host, by what it is called from now on.
+
+        Returns:
+            The new names by the old ones, of those of which something was known.
+        """
+
+        def change(connection: sqlite3.Connection) -> dict[str, HostName]:
+            noted = {row["address"]: row["host"] for row in connection.execute(_ADDRESSES)}
+            # One without a name was called by its address.
+            found = {noted.get(at, at): name for name, at in addresses.items()}
+            moves = {old: new for old, new in found.items() if old != new}
+            known: dict[str, HostName] = {}
+            for table in _OF_HOSTS:
+                # By way of names that no host has: two may have changed theirs with each other.
+                for old, new in moves.items():
+                    way = f"{_ON_THE_WAY}{old}", old
+                    if connection.execute(_RENAME.format(table), way).rowcount:
+                        known[old] = new
+                for old, new in moves.items():
+                    connection.execute(_RENAME.format(table), (new, f"{_ON_THE_WAY}{old}"))
+            connection.execute("DELETE FROM host_address")
+            for name, address in addresses.items():
+                insert(connection, "host_address", {"host": name, "address": address})
+            return known
+
+        return await self.database.write(change)
 
     async def remembered(self) -> FleetMemory:
         """Own instances, oldest load first, what was measured of hosts and models, and drains."""

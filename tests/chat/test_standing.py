@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.chat.standing import instead_words, nobody_words, standing_words
+from bot.chat.standing import instead_words, nobody_words, shortly, standing_words
 from bot.domain.chat import Candidate, Receipt, Rejection, Route, Seam
 from bot.domain.errors import FailureKind
 from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName
@@ -258,3 +258,15 @@ REASONS = [
 def test_no_reader_ever_meets_an_address(failed: list[Rejection]) -> None:
     told = standing_words(failed) + nobody_words(Route((), tuple(failed)), (), model=QWEN)
     assert not re.search(r"10\.0\.0|fd00|1234|http", told)
+
+
+def test_a_hosts_own_words_are_one_short_line_in_a_reply() -> None:
+    page = "Failed to load model.\n\n  Error: llama_init at /Users/x/.lmstudio/models\n" * 20
+    said = standing_words([tried("beta", FailureKind.LOAD_FAILED, page)])
+    assert said.startswith("beta is unable to load it. Failed to load model. Error: llama_init at ")
+    assert said.endswith(" …")
+    assert len(said) < 200
+    assert "\n" not in said
+    assert shortly("No room.\n") == "No room."
+    assert shortly("x" * 160) == "x" * 160
+    assert shortly(f"{'x' * 150} {'y' * 10}") == f"{'x' * 150} …"

@@ -125,6 +125,18 @@ async def test_a_provider_that_may_not_be_asked_is_refused_for_ones_own_eyes() -
     house.switch.set_model.assert_not_awaited()
 
 
+@pytest.mark.parametrize("scope", ["me", "channel"])
+@pytest.mark.parametrize("what", ["model", "persona"])
+async def test_a_choice_for_oneself_is_told_to_oneself_and_one_for_many_to_all(
+    scope: Any, what: str
+) -> None:
+    house, interaction = Commands(), interaction_of(42)
+    name = MODEL if what == "model" else "sage"
+    await give(getattr(house.choosing, what), house.choosing, interaction, name, scope)
+    is_alone = interaction.response.defer.await_args.kwargs.get("ephemeral", False)
+    assert is_alone is (scope == "me")
+
+
 async def test_a_persona_says_which_model_answers_where_one_was_chosen_before() -> None:
     house, interaction = Commands(), interaction_of()
     house.switch.explain.return_value = replace(

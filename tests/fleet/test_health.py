@@ -1,5 +1,7 @@
 """Whether a host may serve: its going and coming, to the exact second, each said once."""
 
+import pytest
+
 from bot.domain.errors import FailureKind
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import Report, WakeRecord
@@ -246,3 +248,22 @@ def test_one_that_woke_is_believed_asleep_again_however_often_it_once_did_not() 
     health.is_to_be_called(now + vain_s, is_wanted=True)
     health.failed(now + vain_s + WAKE_RULES.base_s, "refused", FailureKind.CONNECT)
     assert health.may_sleep, "the first pause again, not the third"
+
+
+@pytest.mark.parametrize(("can_wake", "kind", "longest_s"), [
+    (False, FailureKind.CONNECT, 5.0),
+    (True, FailureKind.CONNECT, 60.0),
+    (True, FailureKind.GARBAGE, 5.0),
+])  # fmt: skip
+def test_a_host_that_is_down_is_looked_at_often_and_one_that_may_sleep_is_left_alone(
+    can_wake: bool, kind: FailureKind, longest_s: float
+) -> None:
+    health, now = HostHealth(H, can_wake=can_wake), 0.0
+    pauses: list[float] = []
+    for _ in range(12):
+        health.failed(now, "refused", kind)
+        due = health.next_probe_at(now)
+        assert due is not None
+        pauses.append(due - now)
+        now = due
+    assert max(pauses) == longest_s

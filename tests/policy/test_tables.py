@@ -14,14 +14,23 @@ TABLE = (
     "| attic | 8 GB |\n| a far longer one | 1 GB |\n"
 )
 BLOCK = (
-    "```\nHost             │ Memory\n─────────────────┼───────\nstudio           │ 64 GB\n"
-    "den              │ 24 GB\nattic            │ 8 GB\na far longer one │ 1 GB\n```\n"
+    "```\nHost             │ Memory\n─────────────────┼───────\nstudio           │  64 GB\n"
+    "den              │  24 GB\nattic            │   8 GB\na far longer one │   1 GB\n```\n"
 )
 
 
 def test_a_table_becomes_an_aligned_block_and_the_words_around_it_stay() -> None:
     assert tabled(f"Look:\n\n{TABLE}\nSo it is.") == f"Look:\n\n{BLOCK}\nSo it is."
     assert tabled(TABLE.rstrip("\n")) == BLOCK
+
+
+def test_cells_stand_on_the_side_that_the_rule_says() -> None:
+    rows = "| 123 | 1 | 1 | 1 |\n| 1 | 123 | 123 | 1 |\n"
+    assert tabled(f"| a | b | c | d |\n|:--|--:|:-:|---|\n{rows}") == (
+        "```\na   │   b │  c  │ d\n────┼─────┼─────┼──\n"
+        "123 │   1 │  1  │ 1\n1   │ 123 │ 123 │ 1\n```\n"
+    )
+    assert tabled("| 日本 |\n|--:|\n| 12345 |\n") == "```\n 日本\n─────\n12345\n```\n"
 
 
 def test_a_wide_table_becomes_a_list_with_the_names_of_its_columns() -> None:
@@ -48,7 +57,7 @@ def test_the_widest_block_is_sixty_columns(cell: str, is_block: bool) -> None:
         ("| a |\n|---|\n| bc |\n", "```\na\n──\nbc\n```\n"),
         ("|\n|-|\n|a|\n", "```\n\n─\na\n```\n"),
         ("| a | b |\n|-|-|\n| c | d | e |\n| f |\n", "```\na │ b\n──┼──\nc │ d\nf\n```\n"),
-        ("   | a |\n|:-:| \t\r\n| b<br>c |", "```\na\n─────\nb / c\n```\n"),
+        ("   | a |\n|:-:| \t\r\n| b<br>c |", "```\n  a\n─────\nb / c\n```\n"),
         ("a | b\n| c |\n|-|\n| d |\ne", "a | b\n```\nc\n─\nd\n```\ne"),
         ("```\n| a |\n```\n| b |\n|-|\n", "```\n| a |\n```\n```\nb\n─\n```\n"),
         (

@@ -436,12 +436,17 @@ def test_a_host_that_both_name_without_more_is_one_host(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "variable", "fault"),
     [
-        ("hosts: [a]", "b, 10.0.0.300", "environment variable LANTERN_HOSTS: hosts.1.address is"),
-        ("hosts:\n- 10.0.0.300", "b", "config.yaml line 2: hosts.1.address is"),
-        ("hosts:\n- {address: a, memory: 1}", "b", "config.yaml line 2: hosts.1.memory is not kn"),
-        ("hosts:\n- {address: a, memory: 1}", "a", "config.yaml line 2: hosts.0.memory is not kn"),
-        ("hosts:\n- a\n- a", "b", "config.yaml line 3: hosts.2.address is"),
-        ("hosts:\n- 7", "b", "config.yaml line 2: hosts.1 is 7"),
+        (
+            "hosts: [a]",
+            "b, 10.0.0.300",
+            "environment variable LANTERN_HOSTS: hosts (10.0.0.300).add",
+        ),
+        ("hosts:\n- 10.0.0.300", "b", "config.yaml line 2: hosts (10.0.0.300).address is"),
+        ("hosts:\n- {address: a, memory: 1}", "b", "config.yaml line 2: hosts (a).memory is not"),
+        ("hosts:\n- {address: a, memory: 1}", "a", "config.yaml line 2: hosts (a).memory is not"),
+        ("hosts:\n- a\n- a", "b", "config.yaml line 3: hosts (a).address is"),
+        ("hosts:\n- {address: a, name: x, memory: 1}", "b", "config.yaml line 2: hosts (x).memory"),
+        ("hosts:\n- 7", "b", "config.yaml line 2: hosts (7) is 7"),
         ("hosts: 5", "b, 10.0.0.300", "environment variable LANTERN_HOSTS: hosts.1.address is"),
         ("hosts: [a]", '[{"address": "b"', "environment variable LANTERN_HOSTS: hosts is"),
     ],

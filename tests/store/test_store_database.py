@@ -2,7 +2,7 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from databases import new_database
 from structlog.testing import capture_logs
 
 from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
+from bot.process.lock import instance_lock
 from bot.store.backups import backups_of
 from bot.store.database import Database
 from bot.store.files import look_at
@@ -236,7 +237,7 @@ async def test_a_folder_in_its_place_is_told_in_plain_words(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such owners")
-@pytest.mark.parametrize("ending", ["", "-wal"])
+@pytest.mark.parametrize("ending", ["", "-wal", ".lock"])
 async def test_somebody_elses_database_is_told_with_its_owner_and_what_to_do(
     path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
@@ -248,11 +249,27 @@ async def test_somebody_elses_database_is_told_with_its_owner_and_what_to_do(
         return place != file
 
     monkeypatch.setattr(os, "access", may)
-    words = f"{file} may not be .* belongs to {file.owner()}.* chown .* {file};"
+    words = f"{file} may not be .* belongs to {file.owner()}.* chown .* {path}\\*;"
     with pytest.raises(ConfigError, match=words):
         look_at(path)
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(ConfigError, match=words), instance_lock(path):
         await Database(path, utcnow=clock).__aenter__()
+
+
+async def test_the_log_says_once_which_database_is_in_trouble(
+    database: Database, path: Path
+) -> None:
+    def fails() -> Awaitable[object]:
+        return database.fetch("SELECT * FROM nowhere")
+
+    with capture_logs() as logs:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match=r"The database lantern\.db cannot"):
+                await fails()
+        await database.fetch("SELECT 1")
+        with pytest.raises(StoreUnavailable):
+            await fails()
+    assert [(line["event"], line["file"]) for line in logs] == [("database failed", str(path))] * 2
 
 
 TAX_RECORDS = b"these are my tax records" * 100
@@ -378,7 +395,7 @@ async def test_statistics_are_written_together_and_read_by_whoever_waits_for_the
         put("d", "", "e")
         await database.noted()
     assert (await names(database), len(batches)) == (list("abc"), 2)
-    assert [(line["event"], line["count"]) for line in logs] == [("notes lost", 3)]
+    assert [line["count"] for line in logs if line["event"] == "notes lost"] == [3]
     put("f")
     await asyncio.sleep(0)
     # Nothing more was noted, and nothing is written for that.

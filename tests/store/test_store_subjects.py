@@ -189,6 +189,62 @@ class TestInstances:
 
         assert (await fleet.remembered()).own == (elsewhere,)
 
+    async def test_what_is_known_of_a_host_goes_with_its_address_to_another_name(
+        self, database: Database
+    ) -> None:
+        fleet, attic = FleetStore(database), HostName("attic")
+        assert await fleet.renamed({STUDIO: "10.0.0.1:1234", attic: "10.0.0.2:1234"}) == {}
+        await fleet.add_own(self.OWN)
+        await fleet.pin(STUDIO, QWEN, is_pinned=True)
+        fleet.add(TestSpeeds.LOAD)
+        fleet.add(replace(TestSpeeds.ANSWER, predicted_s=2.0, waited_s=5.5))
+        await fleet.drain(Drain(STUDIO))
+        await fleet.woken(WakeRecord(STUDIO, 30.0))
+        await fleet.load_begun(LoadBegun(STUDIO, QWEN, 3600, 1800.0))
+        before, loft = await fleet.remembered(), HostName("loft")
+
+        assert await fleet.renamed({loft: "10.0.0.1:1234", attic: "10.0.0.2:1234"}) == {
+            STUDIO: loft
+        }
+        after = await fleet.remembered()
+        assert after.own == (replace(self.OWN, host=loft),)
+        assert after.speeds == {(loft, QWEN): before.speeds[STUDIO, QWEN]}
+        assert (after.rates, after.wakes) == ({loft: before.rates[STUDIO]}, {loft: 30.0})
+        assert [each.host for each in (*after.drains, *after.begun)] == [loft, loft]
+        assert (await fleet.pins(), list(await fleet.foretold())) == (((loft, QWEN),), [loft])
+        again = await fleet.renamed({loft: "10.0.0.1:1234", attic: "10.0.0.2:1234"})
+        assert (again, await fleet.remembered()) == ({}, after)
+
+    async def test_two_hosts_that_change_their_names_keep_their_own(
+        self, database: Database
+    ) -> None:
+        fleet, attic = FleetStore(database), HostName("attic")
+        theirs = replace(self.OWN, host=attic, idle_ttl_s=None)
+        await fleet.renamed({STUDIO: "a:1", attic: "b:1"})
+        for own in (self.OWN, theirs):
+            await fleet.add_own(own)
+        assert await fleet.renamed({STUDIO: "b:1", attic: "a:1"}) == {STUDIO: attic, attic: STUDIO}
+        assert set((await fleet.remembered()).own) == {
+            replace(self.OWN, host=attic), replace(theirs, host=STUDIO)
+        }  # fmt: skip
+
+    async def test_a_host_at_another_address_keeps_what_is_known_by_its_name(
+        self, database: Database
+    ) -> None:
+        fleet = FleetStore(database)
+        await fleet.renamed({STUDIO: "a:1"})
+        await fleet.add_own(self.OWN)
+        assert await fleet.renamed({STUDIO: "b:1"}) == {}
+        assert (await fleet.remembered()).own == (self.OWN,)
+
+    async def test_a_host_that_had_no_name_is_known_by_its_address(
+        self, database: Database
+    ) -> None:
+        fleet, bare = FleetStore(database), HostName("10.0.0.1:1234")
+        await fleet.add_own(replace(self.OWN, host=bare))
+        await fleet.renamed({STUDIO: "10.0.0.1:1234"})
+        assert (await fleet.remembered()).own == (self.OWN,)
+
 
 class TestSpeeds:
     LOAD = LoadRecord(STUDIO, QWEN, seconds=10.0, size_bytes=5_000)
