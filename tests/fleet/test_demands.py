@@ -5,7 +5,7 @@ import math
 import pytest
 from scheduler_playbook import Playbook, up_with
 
-from bot.domain.hosts import Model, Wish
+from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.demand import LONGEST_REST_S, Demands
 from bot.fleet.scheduler import Scheduler
@@ -21,6 +21,7 @@ from bot.policy.demand import (
     expected_asks,
     lately_needed,
 )
+from bot.policy.prediction import usual_s
 from bot.policy.speeds import expected_rates
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
@@ -171,9 +172,14 @@ def test_an_answer_that_ended_may_be_gone_on_from_and_its_model_is_missed_unless
     assert demands.of[ONE].resting == 1.0
     missed_s = 10.0 * chance(demands.of[ONE], play.now)
     assert play.instance("one").missed_s == pytest.approx(missed_s)
-    # A copy elsewhere that is as fast as this one.
-    demands.holds(THERE, {ONE: expected_rates(play.scheduler.snapshot(), Model(ONE))})
+    here = play.scheduler.snapshot()
+    read, written = expected_rates(here, here.models[ONE])
+    demands.holds(THERE, {ONE: (read, written)})
     assert play.instance("one").missed_s == 0.0
+    demands.holds(THERE, {ONE: (read / 2, written / 2)})
+    asks = COPY_SHARE * expected_asks(demands.of[ONE], play.now, COPY_HORIZON_S)
+    missed_s = asks * usual_s((read, written))
+    assert play.instance("one").missed_s == pytest.approx(missed_s)
 
 
 def test_a_copy_that_read_a_long_conversation_stays_though_another_was_used_later() -> None:
