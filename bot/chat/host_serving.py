@@ -408,7 +408,8 @@ class HostServing:
         read = 0 if lease.shared_at < lease.spoke_at else read
         times = first_s, rest_s, predicted_s, waited_s
         record = SpeedRecord(host, candidate.model, read, 0 if is_shared else written, *times)
-        self._fleet.host(host).record_speed(record, speed_of_answer(most))
+        said, tokens = lease.wish.conversation, usage.prompt_tokens + usage.completion_tokens
+        self._fleet.host(host).record_speed(record, speed_of_answer(most), said, tokens)
 
 
 def _trimmed(job: Job) -> Job | None:

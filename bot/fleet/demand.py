@@ -22,7 +22,11 @@ class Demands:
         self.of: Mapping[ModelKey, Demand] = {}
         """By model; replaced, never changed."""
         self._answered: dict[tuple[ModelKey, str], tuple[float, int]] = {}
-        """When each conversation was answered last, and the tokens it needed; oldest first."""
+        """When each conversation was answered last, oldest first, and its tokens.
+
+        Until the host tells their number they are those that the wish needed, room included: each
+        short conversation passed for one of a thousand tokens and more.
+        """
         self._held: dict[ModelKey, dict[HostName, tuple[float, float]]] = {}
         """Where each is in memory: the seconds of a usual question there, and tokens read in one.
 
@@ -53,6 +57,12 @@ class Demands:
         self._answered[key, conversation] = now, wish.min_context
         while now - self._answered[old := next(iter(self._answered))][0] >= LONGEST_REST_S:
             del self._answered[old]
+
+    def told(self, key: ModelKey, conversation: str, tokens: int) -> None:
+        """The host told how long a conversation is by now, the answer included."""
+        since, _ = self._answered.get((key, conversation), _NEVER)
+        if tokens and since is not None:
+            self._answered[key, conversation] = since, tokens
 
     def forget(self, key: ModelKey) -> None:
         """It was taken out by hand or for its rest: it is not loaded before somebody asks."""

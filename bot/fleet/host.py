@@ -288,9 +288,11 @@ class Host:
         if not was_down:
             self.probing.wanted.set()
 
-    def record_speed(self, record: SpeedRecord, most: Speed = UNTOLD) -> None:
-        """A request was answered there; ``most`` as in ``policy.speeds.learnt``."""
-        self.feed(Scheduler.on_answered, record, most)
+    def record_speed(
+        self, record: SpeedRecord, most: Speed = UNTOLD, conversation: str = "", tokens: int = 0
+    ) -> None:
+        """A request was answered there; see ``Scheduler.on_answered``."""
+        self.feed(Scheduler.on_answered, record, most, conversation, tokens)
         if record.first_token_s >= JUST_IN_TIME_S:
             self._start(self._look_back(record.model_key))
 

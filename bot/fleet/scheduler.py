@@ -532,9 +532,24 @@ class Scheduler:
         self._tell_joined(now)
         return self._decide(now)
 
-    def on_answered(self, _now: float, record: SpeedRecord, most: Speed = UNTOLD) -> Effects:
-        """A request was answered here; ``most`` as in ``policy.speeds.learnt``."""
+    def on_answered(
+        self,
+        _now: float,
+        record: SpeedRecord,
+        most: Speed = UNTOLD,
+        conversation: str = "",
+        tokens: int = 0,
+    ) -> Effects:
+        """A request was answered here.
+
+        Args:
+            record: How fast.
+            most: As in ``policy.speeds.learnt``.
+            conversation: Whose.
+            tokens: Its whole length by now; 0 where the host does not tell.
+        """
         key, rate = record.model_key, speed_of_answer(record).tokens_per_s
+        self._demands.told(key, conversation, tokens)
         copies = [r for r in self.residents if r.instance.model_key == key]
         # Of several copies nobody says which one answered.
         if rate is not None and len(copies) == 1:

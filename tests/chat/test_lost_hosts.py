@@ -358,7 +358,7 @@ async def test_the_next_hosts_speed_is_measured_by_its_own_part(
         two.stall_after_tokens(1)
         records: list[SpeedRecord] = []
 
-        def note(record: SpeedRecord, _most: Speed) -> None:
+        def note(record: SpeedRecord, *_: object) -> None:
             records.append(record)
 
         monkeypatch.setattr(home.lantern.fleet.host(TWO), "record_speed", note)

@@ -18,6 +18,7 @@ from bot.domain.ids import HostName, ModelKey, PersonaName
 from bot.fleet.client import HostClient
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.fleet.lease import Lease
+from bot.policy.demand import GOES_ON
 from bot.policy.speeds import SENT_S
 
 ONE, TWO = ModelKey("lab/one"), ModelKey("lab/two")
@@ -52,8 +53,11 @@ async def studio() -> AsyncGenerator[tuple[Fleet, AsyncExitStack]]:
         yield fleet, stack
 
 
-async def taken(fleet: Fleet, stack: AsyncExitStack, key: ModelKey) -> Lease:
-    lease = await stack.enter_async_context(fleet.host(STUDIO).lease(Wish(key)))
+async def taken(
+    fleet: Fleet, stack: AsyncExitStack, key: ModelKey, conversation: str = ""
+) -> Lease:
+    wish = Wish(key, conversation=conversation)
+    lease = await stack.enter_async_context(fleet.host(STUDIO).lease(wish))
     async for _ in lease:
         pass
     return lease
@@ -121,3 +125,24 @@ def test_beside_others_an_answer_tells_how_fast_its_host_is_at_the_most(
     assert (speed.prefill_tokens_per_s, speed.tokens_per_s) == (read, written)
     found = [None if p is None else p / (8 * GB) for p in (paced.prefill, paced.decode)]
     assert found == [None if p is None else pytest.approx(p) for p in pace]
+
+
+async def _said() -> None:
+    async with studio() as (fleet, _):
+        async with AsyncExitStack() as brief:
+            lease = await taken(fleet, brief, ONE, "ada")
+
+        def missed_s() -> float:
+            host = fleet.snapshot().hosts[STUDIO]
+            return next(i.missed_s for i in host.instances if i.model_key == ONE)
+
+        unheard_s = missed_s()
+        answered(fleet, lease)
+        # 1,000 tokens of question and 101 of answer, at what was just measured.
+        await fleet.host(STUDIO).probe()
+        read_s = GOES_ON * 1101 * (2.0 - SENT_S) / 1000
+        assert missed_s() - unheard_s == pytest.approx(read_s, rel=1e-3)
+
+
+def test_how_long_a_conversation_is_by_now_is_part_of_what_its_copy_is_missed_by() -> None:
+    play(_said())

@@ -139,6 +139,18 @@ def test_what_a_copy_has_read_is_read_again_elsewhere_if_its_conversation_goes_o
         assert missed(demands, HERE, "ada", "bob", now=60.0) - base_s == pytest.approx(read_s)
 
 
+def test_how_long_a_conversation_is_the_host_tells() -> None:
+    demands = Demands()
+    demands.holds(HERE, {ONE: USUAL})
+    demands.answered(Wish(ONE, min_context=2000, conversation="ada"), 0.0)
+    base_s = missed(demands, HERE)
+    for told, tokens in ((0, 2000), (300, 300), (0, 300)):
+        demands.told(ONE, "ada", told)
+        demands.told(ONE, "bob", 5000)
+        read_s = missed(demands, HERE, "ada", "bob") - base_s
+        assert read_s == pytest.approx(GOES_ON * tokens / USUAL[0])
+
+
 def test_the_newest_wish_is_kept() -> None:
     demands = Demands()
     wish = Wish(ONE, min_context=9000, user="ada", conversation="c", max_wait_s=5.0, since=3.0)
