@@ -26,6 +26,7 @@ from bot.domain.ids import (
     ProviderName,
     UserId,
 )
+from bot.domain.personas import Persona
 from bot.policy.routing import predict_seconds
 from cogs._autocomplete import (
     CHOICES,
@@ -182,6 +183,20 @@ def test_models_are_offered_with_how_they_stand_and_auto_first() -> None:
     assert choices[2].name.startswith("google/gemma · cold")
 
 
+@pytest.mark.parametrize(("count", "most_listed"), [(24, 24), (25, 25), (26, 25), (200, 25)])
+def test_of_many_personas_as_many_are_offered_as_discord_takes(
+    count: int, most_listed: int
+) -> None:
+    shelf, names = TwoPersonas(), [PersonaName(f"p{n:03}") for n in range(count)]
+    shelf.seen_by = Mock(return_value=tuple(map(Persona, names)))
+    catalog = Catalog(fleet_of("lab/model"), shelf, clouds(), ())
+    choices = persona_choices(catalog, "", interaction_of())
+    assert [choice.value for choice in choices] == names[:most_listed]
+    # The last of them is reached by typing.
+    (found,) = persona_choices(catalog, names[-1], interaction_of())
+    assert found.value == names[-1]
+
+
 def test_more_than_twenty_five_models_are_reached_by_typing() -> None:
     catalog = catalog_of(*(f"lab/model-{number:03}" for number in range(80)))
     assert len(offered(catalog, "")) == 25
@@ -222,7 +237,7 @@ def test_personas_hosts_and_loaded_models_are_offered() -> None:
     assert [c.name for c in loaded_choices(catalog, "")] == ["qwen/qwen3 · studio-1"]
 
 
-def test_loaded_models_are_listed_by_name_with_all_their_hosts() -> None:
+def test_loaded_models_are_most_listedby_name_with_all_their_hosts() -> None:
     two = tuple(Instance(InstanceId(name), ModelKey(name)) for name in ("b", "a"))
     one, other = (
         HostSnapshot(HostName(name), "10.0.0.1:1", "up", instances=held)

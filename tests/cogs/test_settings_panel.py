@@ -391,6 +391,34 @@ def chosen(select: Mapping[str, Any]) -> list[str]:
     return [option["value"] for option in select["options"] if option["default"]]
 
 
+@pytest.mark.parametrize(
+    ("count", "at", "first", "last", "offered"),
+    [
+        (23, "", "p00", "p22", 24),
+        (24, "", "p00", "p23", 25),
+        (25, "", "p00", "p23", 25),
+        (200, "", "p00", "p23", 25),
+        (23, "p22", "p00", "p22", 24),
+        (23, "sage", "p00", "sage", 25),
+        (24, "sage", "p01", "sage", 25),
+        (24, "p23", "p00", "p23", 25),
+        # Beyond what a select holds, and chosen: it stands there in place of the first.
+        (25, "p24", "p01", "p24", 25),
+    ],
+)
+async def test_a_select_holds_25_with_not_set_and_what_is_chosen(
+    count: int, at: str, first: str, last: str, offered: int
+) -> None:
+    house = House()
+    names = [PersonaName(f"p{n:02}") for n in range(count)]
+    house.lantern.shelf.seen_by = Mock(return_value=tuple(map(Persona, names)))
+    house.lantern.switch.defaults = AsyncMock(return_value={"server": at} if at else {})
+    persona = selects(page(await house.press("to server")))["persona"]
+    values = [option["value"] for option in persona["options"]]
+    assert (values[1], values[-1], len(values)) == (first, last, offered)
+    assert chosen(persona) == [at or "-"]
+
+
 async def test_each_select_shows_what_stands_and_offers_all_there_is() -> None:
     house = House()
     names = [PersonaName(f"persona {n:02}") for n in range(30)]
