@@ -354,7 +354,12 @@ async def _fleet(plan: Plan, database: Database, newsroom: Newsroom) -> Fleet:
         ),
         observe=newsroom.tell,
         observe_load=newsroom.tell,
-        rules=replace(plan.fleet_rules, loads_ahead=plan.is_owner),
+        # To this one the other's own models are foreign, and may be answering.
+        rules=replace(
+            plan.fleet_rules,
+            loads_ahead=plan.is_owner,
+            evict_foreign=plan.fleet_rules.evict_foreign and plan.is_owner,
+        ),
     )
 
 
@@ -517,7 +522,14 @@ def _assembled(
         turns=turns,
         switch=switch,
         catalog=catalog,
-        acts=FleetActs(fleet, catalog, plan.rules, providers, keeper),
+        acts=FleetActs(
+            fleet,
+            catalog,
+            plan.rules,
+            providers,
+            keeper,
+            beside=None if plan.is_owner else FleetStore(database).remembered,
+        ),
         tally=tally,
         relaying=relaying,
         keeper=keeper,

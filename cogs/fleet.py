@@ -105,7 +105,7 @@ class FleetCog(
         except ForeignInstance as error:
             hint = "Say `even_foreign: True` to unload it all the same."
             raise ForeignInstance(f"{error.user_message} {hint}") from error
-        await say(interaction, done)
+        await say(interaction, done.said)
 
     @app_commands.command(description="Keep a loaded model in memory (admins)")
     @app_commands.describe(model="The model, or the identifier of one loaded copy", host="Where")

@@ -1,6 +1,7 @@
 """What people do to the fleet by hand: load, unload, pin and unpin, drain and resume."""
 
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 
 from bot.chat.catalog import Catalog
 from bot.chat.keeping import Keeper, Pin
@@ -17,14 +18,25 @@ from bot.domain.errors import (
     NotPermitted,
     RequestRefused,
     Unavailable,
+    UnknownName,
 )
 from bot.domain.events import Progress
-from bot.domain.hosts import AWAY, Drain, Wish
-from bot.domain.ids import HostName, ModelKey, ProviderName
+from bot.domain.hosts import AWAY, Drain, FleetMemory, Wish
+from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.fleet.fleet import Fleet
 from bot.policy.names import resolve
 from bot.policy.routing import RouteAsk, plan_route
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadsDone:
+    """What came of an unload by hand."""
+
+    said: str
+    """In plain words, with what stays and why."""
+    left: tuple[tuple[HostName, InstanceId], ...]
+    """What this act took out of memory."""
 
 
 class FleetActs:
@@ -37,8 +49,12 @@ class FleetActs:
         rules: ChatRules,
         providers: Providers,
         keeper: Keeper,
+        *,
+        beside: Callable[[], Awaitable[FleetMemory]] | None = None,
     ) -> None:
+        """``beside`` reads what a Lantern remembers that this one only stands beside."""
         self._fleet = fleet
+        self._beside = beside
         self._keeper = keeper
         self._providers = providers
         self._catalog = catalog
@@ -91,41 +107,48 @@ class FleetActs:
         """Cancels a load that nobody else waits for."""
         return self._fleet.host(self._catalog.host(host)).cancel_load(ModelKey(model))
 
-    async def unload(self, host: str | None, model: str, *, even_foreign: bool = False) -> str:
+    async def unload(
+        self, host: str | None, model: str, *, even_foreign: bool = False
+    ) -> UnloadsDone:
         """Unloads a model from one host, or from every host that has it loaded.
 
-        Returns:
-            What happened, in plain words.
-
         Raises:
-            UnknownName: no host has it loaded.
-            NotPermitted: it is answering somebody, or foreign and ``even_foreign`` is not set.
+            UnknownName: no host has it loaded (any more).
+            NotPermitted: it is answering somebody, is kept by the Lantern that this one stands
+                beside, or is foreign and ``even_foreign`` is not set.
             Unavailable: no host took it out of memory; with each one's own reason.
         """
         only = self._catalog.host(host) if host else None
         model, names = self._loaded(model, only)
-        done: list[str] = []
+        # As it stands now: that one may have loaded it since this one was built.
+        kept = None if self._beside is None else (await self._beside()).own
+        done: list[tuple[HostName, InstanceId]] = []
         stays: list[str] = []
         refused: list[NotPermitted] = []
         for name in names:
+            theirs = None if kept is None else [own.reference for own in kept if own.host == name]
             try:
-                meant = await self._fleet.host(name).unload(model, even_foreign=even_foreign)
+                meant = await self._fleet.host(name).unload(
+                    model, even_foreign=even_foreign, theirs=theirs
+                )
             except NotPermitted as error:
                 refused.append(error)
             else:
                 for identifier, why in meant.items():
-                    what = f"`{identifier}` on {name}"
                     if why:
-                        stays.append(f"{what} is still in memory: {why}")
+                        stays.append(f"`{identifier}` on {name} is still in memory: {why}")
                     else:
-                        done.append(what)
+                        done.append((name, identifier))
         # `Unloaded .` was once said with the model still in memory.
         if not done and stays:
             raise Unavailable(" ".join(stays), FailureKind.SERVER)
         if not done and refused:
             raise refused[0]
-        said = f"Unloaded {', '.join(done)}."
-        return " ".join([said, *stays, *(error.user_message for error in refused)])
+        if not done:
+            raise UnknownName("loaded model", model, ())
+        said = f"Unloaded {', '.join(f'`{identifier}` on {name}' for name, identifier in done)}."
+        words = " ".join([said, *stays, *(error.user_message for error in refused)])
+        return UnloadsDone(words, tuple(done))
 
     async def pin(self, host: str | None, model: str, *, is_pinned: bool) -> str:
         """Keeps what is loaded of a model in memory, or lets it be evicted again; says which.

@@ -3,6 +3,7 @@
 An answer whose host is lost in the middle of it is gone on with by another that has its model.
 """
 
+import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
@@ -132,9 +133,16 @@ class Answering:
             if seams := draft.so_far.seams:
                 await draft.emit(Resuming(seams[-1].host, candidate))
             kept = _without(job, broken) if broken else job
-            await self._hosts.serve(
-                candidate.host, candidate, kept, draft, max_wait_s=max_wait_s, is_last=is_last
-            )
+            try:
+                await self._hosts.serve(
+                    candidate.host, candidate, kept, draft, max_wait_s=max_wait_s, is_last=is_last
+                )
+            except Unavailable as failed:
+                # Mostly the asker's own Stop, which ends this turn in the loop's next step: it was
+                # told, stored and logged as the host's failure.
+                if failed.kind is FailureKind.CANCELLED:
+                    await asyncio.sleep(0)
+                raise
         elif candidate.provider is not None:
             await self._cloud.serve(
                 candidate.provider,

@@ -231,28 +231,19 @@ async def unload(
         BotError: nothing of that name is loaded, or it may not be unloaded.
     """
     async with built_from(loaded) as built:
-        before = _in_memory(built)
-        said = await facts.unload(
+        done = await facts.unload(
             built.acts, host, model, even_foreign=even_foreign, option="--foreign"
         )
-        gone = sorted(before - _in_memory(built))
     if as_json:
-        print_json(
-            {"unloaded": [{"host": at, "identifier": what} for at, what in gone], "said": said}
-        )
+        left = [{"host": at, "identifier": what} for at, what in sorted(done.left)]
+        print_json({"unloaded": left, "said": done.said})
     else:
-        terminal().markdown(said)
+        terminal().markdown(done.said)
 
 
 def _is_made(database: Path) -> bool:
     """Is there one? An empty file is none yet: a look once made it one."""
     return database.exists() and database.stat().st_size > 0
-
-
-def _in_memory(built: Lantern) -> set[tuple[str, str]]:
-    """Host and identifier of everything loaded anywhere."""
-    hosts = built.catalog.hosts()
-    return {(host.name, instance.identifier) for host in hosts for instance in host.instances}
 
 
 def health(loaded: Loaded) -> str:

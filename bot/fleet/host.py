@@ -77,6 +77,8 @@ JUST_IN_TIME_S = 0.5
 """A first token that took longer may have come after a load of LM Studio's own."""
 REBUILD_RULES = BreakerRules(threshold=1, base_s=1.0, longest_s=60.0)
 """After a fault of our own: built anew after 1 s, then 2, 4 ... until a probe is understood."""
+GONE = "gone"
+SPARED = "It is answering somebody, or its host keeps it."
 BROKEN = "Lantern itself stumbled over this host, and begins with it anew."
 
 _log = structlog.get_logger(__name__)
@@ -152,8 +154,8 @@ class Host:
         """Of the newest load."""
         self._recorded: dict[type, asyncio.Task[str] | None] = {}
         """The newest fact of each kind on its way to the recorder, or how that ended."""
-        self._stays: dict[InstanceRef, str] = {}
-        """Why an unload that was asked for did not happen."""
+        self._unload_news: dict[InstanceRef, str] = {}
+        """Why an unload that was asked for did not happen; or that it came too late, ``GONE``."""
 
     async def run(self) -> None:
         """Probes and acts until cancelled; then ends its loads and leaves the host.
@@ -311,29 +313,44 @@ class Host:
             return False
         return True
 
-    async def unload(self, name: str, *, even_foreign: bool = False) -> Mapping[InstanceId, str]:
+    async def unload(
+        self,
+        name: str,
+        *,
+        even_foreign: bool = False,
+        theirs: Collection[InstanceRef] | None = None,
+    ) -> Mapping[InstanceId, str]:
         """Unloads by identifier or model key.
 
+        Args:
+            name: Which.
+            even_foreign: Also what others loaded.
+            theirs: As in ``Scheduler.on_unload_asked``.
+
         Returns:
-            Every instance meant: why it stays in memory, empty for one that left.
+            Every instance meant but what had left by itself: why it stays in memory, empty for one
+            that was unloaded.
 
         Raises:
             UnknownName: nothing of that name is in memory.
-            NotPermitted: one of them answers somebody, or is foreign and nobody said so.
+            NotPermitted: one of them answers somebody, is kept by another Lantern, or is foreign
+                and nobody said so.
             HostUnreachable: Lantern itself broke over the host meanwhile.
         """
-        effects = self.feed(Scheduler.on_unload_asked, name, even_foreign)
+        effects = self.feed(Scheduler.on_unload_asked, name, even_foreign, theirs)
         meant = [effect.instance for effect in effects if isinstance(effect, StartUnload)]
         await self.until(lambda _: not self._scheduler.residents.is_unloading())
         if self._fault is not None:
             raise HostUnreachable(BROKEN, FailureKind.GARBAGE)
         there = {reference_of(instance) for instance in self.snapshot().instances}
         # Why is the host's own word; one that says nothing and keeps it is told by its list.
+        news = [(each, self._unload_news.pop(reference_of(each), "")) for each in meant]
         return {
-            instance.identifier: self._stays.pop(reference, "The host still lists it.")
-            if (reference := reference_of(instance)) in there
+            each.identifier: (why or "The host still lists it.")
+            if reference_of(each) in there
             else ""
-            for instance in meant
+            for each, why in news
+            if why != GONE
         }
 
     def pin(self, name: str, is_pinned: bool) -> None:
@@ -541,29 +558,33 @@ class Host:
     async def _unload(self, effect: StartUnload) -> None:
         reference = reference_of(effect.instance)
         # An older refusal says nothing of this try.
-        self._stays.pop(reference, None)
+        self._unload_news.pop(reference, None)
         residents: tuple[Instance, ...] | None = None
         try:
             with self._link.understood():
                 async with asyncio.timeout(self._rules.unload_timeout_s):
                     listed = await self._link.ask(self.reader.residents)
                     # Gone, and perhaps another load answers to its name by now: not ours to touch.
-                    if reference in map(reference_of, listed):
+                    if reference not in map(reference_of, listed):
+                        self._unload_news[reference] = GONE
+                    else:
                         async with self._link.act() as client:
                             # Others on the LAN use our instances by their names, and no lease tells
                             # of them.
                             await client.unload(effect.instance, even_busy=effect.even_busy)
                             listed = await self.reader.residents(client)
+                        if not effect.even_busy and reference in map(reference_of, listed):
+                            self._unload_news[reference] = SPARED
                     residents = listed
         except TimeoutError:
-            self._stays[reference] = "It did not answer to an unload."
-            self.report_failure(self._stays[reference])
+            self._unload_news[reference] = "It did not answer to an unload."
+            self.report_failure(self._unload_news[reference])
         except HostUnreachable as error:
-            self._stays[reference] = error.user_message
+            self._unload_news[reference] = error.user_message
             await self._link.drop()
             self.report_failure(error.user_message)
         except Unavailable as error:
-            self._stays[reference] = error.user_message
+            self._unload_news[reference] = error.user_message
             _log.warning("unload refused", host=self._config.name, reason=error.user_message)
             residents = await self.reader.residents_if_there()
         self.reader.acts += 1

@@ -85,7 +85,7 @@ from bot.fleet.effects import (
 from bot.fleet.health import HostHealth
 from bot.fleet.progress import Load, loading_news, seconds_in_line
 from bot.fleet.queue import Queue, Ticket, Waiter, counted
-from bot.fleet.residents import SPARED_S, Resident, Residents, reference_of
+from bot.fleet.residents import NAMED, SPARED_S, Resident, Residents, reference_of
 from bot.fleet.speeds import History
 from bot.policy.ahead import AHEAD
 from bot.policy.breaker import Breaker
@@ -104,6 +104,10 @@ from bot.policy.waking import WAKE_S
 
 DRAINS = "{} is draining and takes no new turns."
 NO_ROOM = "{} does not fit on {}: {}."
+KEPT_BESIDE = (
+    "{} is kept by the Lantern that runs on this database and may be answering with it. Unload it "
+    "there: by `/fleet unload`, the page of its gateway or `POST /admin/models/unload`; or stop it."
+)
 MOST_LOADS = 3
 """Loads begun for one wish: the first, one after an eviction, one with a larger context."""
 PULSE_S = 1.0
@@ -733,12 +737,26 @@ class Scheduler:
 
     # --- unloads, by hand and by rest -----------------------------------------------------
 
-    def on_unload_asked(self, now: float, name: str, even_foreign: bool) -> Effects:
+    def on_unload_asked(
+        self,
+        now: float,
+        name: str,
+        even_foreign: bool,
+        theirs: Collection[InstanceRef] | None = None,
+    ) -> Effects:
         """An admin wants these out, by identifier or model key.
+
+        Args:
+            now: Monotonic seconds.
+            name: Which.
+            even_foreign: Also what others loaded.
+            theirs: Beside a running Lantern, what that one keeps: who waits for it or is answered
+                by it only that one knows. None where this one is alone.
 
         Raises:
             UnknownName: nothing of that name is in memory.
-            NotPermitted: one of them answers somebody, or is foreign and nobody said so.
+            NotPermitted: one of them answers somebody, is kept by another Lantern, or is foreign
+                and nobody said so.
         """
         # All or none: half of what was asked for is more than anybody would look for.
         found = self.residents.find(name)
@@ -746,11 +764,16 @@ class Scheduler:
             what = f"`{resident.instance.identifier}` on {self.config.name}"
             if resident.users:
                 raise NotPermitted(f"{what} is answering somebody.")
+            # Or as it is known where the host tells no references.
+            known_as = {resident.reference, f"{NAMED}{resident.instance.identifier}"}
+            if resident.own is None and known_as.intersection(theirs or ()):
+                raise NotPermitted(KEPT_BESIDE.format(what))
             if resident.own is None and not even_foreign:
                 raise ForeignInstance(f"{what} was loaded by somebody else.")
         for resident in found:
             self._demands.forget(resident.instance.model_key)
-            self._unload(resident, "admin", "asked by an admin", even_busy=True)
+            # What others loaded may answer for that Lantern, too.
+            self._unload(resident, "admin", "asked by an admin", even_busy=theirs is None)
         return self._decide(now)
 
     def on_unload_ended(

@@ -225,22 +225,24 @@ class Admin:
         only = None if asked.host is None else self._host(asked.host)
         before = self._holding(key, only)
         was_active = only is None and self._active.key == key
-        if not before and not was_active:
-            words = f"`{key}` is not in memory" + (f" on {only}." if only else " anywhere.")
-            raise Problem(404, words, "model_not_loaded", param="modelKey")
-        words = f"{key} was in memory nowhere."
+        words, hosts = f"{key} was in memory nowhere.", list[HostName]()
         if before:
             try:
-                words = await self._built.acts.unload(only, key, even_foreign=asked.foreign)
+                done = await self._built.acts.unload(only, key, even_foreign=asked.foreign)
+                words, hosts = done.said, list(dict.fromkeys(name for name, _ in done.left))
+            except UnknownName:
+                before = []  # It left by itself since it was listed.
             except ForeignInstance as kept:
                 words = f"{kept.user_message} Send `foreign` true to unload it all the same."
                 raise Problem(409, words, "foreign_instance") from kept
             except NotPermitted as busy:
                 raise Problem(409, busy.user_message, "model_busy") from busy
+        if not before and not was_active:
+            words = f"`{key}` is not in memory" + (f" on {only}." if only else " anywhere.")
+            raise Problem(404, words, "model_not_loaded", param="modelKey")
         if was_active:
             await self._active.choose(None, DefaultInference())
             words += " It is not the active model any more."
-        hosts = [name for name in before if name not in self._holding(key, only)]
         told: Object = {"status": "unloaded", "message": words, "modelKey": key, "hosts": hosts}
         return web.json_response(told)
 

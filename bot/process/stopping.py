@@ -1,4 +1,7 @@
-"""SIGTERM and SIGINT mean: stop kindly, within a time; a second one means: now."""
+"""SIGTERM, SIGINT and SIGHUP mean: stop kindly, within a time.
+
+A second one means: now, but for SIGHUP.
+"""
 
 import asyncio
 import os
@@ -24,7 +27,10 @@ That loses no more than kill -9 does, and the next start mends what kill -9 leav
 
 _FAILED, _INTERRUPTED = 1, 130
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
+_HANGUP = "SIGHUP"
+"""A terminal that is gone, such as a closed ssh window; Windows has none."""
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK", _HANGUP)
 """SIGBREAK is Ctrl-Break and the closed console window on Windows; nobody else has it."""
 
 _log = structlog.get_logger(__name__)
@@ -38,18 +44,23 @@ def on_stop(
 ) -> Generator[None]:
     """Calls ``first`` on the first stop signal and ``second`` on every later one, in the loop.
 
+    A terminal that goes calls ``first`` however often it tells, and nothing where that is ignored.
+
     Args:
         first: for the first signal.
         second: for every later one.
         terminate: for every signal but Ctrl-C, where that one means something else.
     """
     loop = asyncio.get_running_loop()
-    told = False
+    told, hangup = False, getattr(signal, _HANGUP, None)
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal told
         if terminate is not None and number != signal.SIGINT:
             act = terminate
+        elif number == hangup:
+            # The kernel and the shell both tell of a closed window: nobody is impatient.
+            act = first
         else:
             act = second if told else first
             told = True
@@ -58,6 +69,9 @@ def on_stop(
 
     # signal.signal with a thread-safe call works on Windows too, where loops take no handlers.
     numbers = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+    # `nohup` ignores it for us, and means that no closed terminal ends the service.
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN:
+        numbers.remove(hangup)
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield

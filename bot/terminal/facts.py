@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from bot.chat.acts import FleetActs
+from bot.chat.acts import FleetActs, UnloadsDone
 from bot.chat.catalog import Catalog
 from bot.chat.usage import ReportPeriod
 from bot.chat.words import bytes_text, state_text
@@ -161,8 +161,8 @@ def report_period(said: str) -> ReportPeriod:
 
 async def unload(
     acts: FleetActs, host: str | None, model: str, *, even_foreign: bool, option: str
-) -> str:
-    """Unloads a model; gives what happened, in words.
+) -> UnloadsDone:
+    """Unloads a model; gives what happened.
 
     Args:
         acts: what acts on the fleet.

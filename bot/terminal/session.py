@@ -365,10 +365,10 @@ class Session:
                 if foreign not in ("yes", "no"):
                     raise RequestRefused(f"Write `foreign:yes`, not `foreign:{foreign}`.")
                 is_even = foreign == "yes"
-                said = await facts.unload(
+                done = await facts.unload(
                     self._lantern.acts, host, model, even_foreign=is_even, option="`foreign:yes`"
                 )
-                self._screen.markdown(said)
+                self._screen.markdown(done.said)
             case _:
                 near = nearest(verb, FLEET_VERBS, 1)
                 hint = f" Nearest: `/fleet {near[0]}`." if near else ""

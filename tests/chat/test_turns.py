@@ -379,8 +379,25 @@ async def test_an_unload_the_host_refuses_is_not_called_done(
             with pytest.raises(Unavailable, match="on studio is still in memory: the model is in"):
                 await home.lantern.acts.unload("studio", QWEN.key)
         assert len(home.hosts["studio"].resident) == 1
-        said = await home.lantern.acts.unload("studio", QWEN.key)
-        assert said == f"Unloaded `{QWEN.key}` on studio."
+        done = await home.lantern.acts.unload("studio", QWEN.key)
+        assert done.said == f"Unloaded `{QWEN.key}` on studio."
+        assert done.left == (("studio", QWEN.key),)
+
+
+async def test_an_unload_of_what_had_left_by_itself_is_not_called_done(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", QWEN)) as home:
+        for name in ("studio", "laptop"):
+            async with home.lantern.acts.load(name, QWEN.key) as steps:
+                _ = [step async for step in steps]
+        home.hosts["studio"].unload(QWEN.key)
+        done = await home.lantern.acts.unload(None, QWEN.key)
+        assert done.said == f"Unloaded `{QWEN.key}` on laptop."
+        assert done.left == (("laptop", QWEN.key),)
+        async with home.lantern.acts.load("laptop", QWEN.key) as steps:
+            _ = [step async for step in steps]
+        home.hosts["laptop"].unload(QWEN.key)
+        with pytest.raises(UnknownName, match="no loaded model"):
+            await home.lantern.acts.unload(None, QWEN.key)
 
 
 async def test_a_pinned_model_is_not_evicted_for_another_until_it_is_unpinned(
@@ -610,9 +627,11 @@ async def test_cancelling_a_load_that_nobody_else_wants_cancels_it_at_the_host(
                     assert studio.load is not None
                     assert studio.load.waiters == waiters
                     turn = None
-        assert isinstance(said.last, Stopped | Failed)
-        assert said.last.receipt is not None
-        assert [told.split()[0] for told in said.last.receipt.presses] == [press]
+        # Told as the asker's own doing: no host failed.
+        assert not said.fallbacks
+        assert isinstance(said.last, Stopped)
+        assert said.receipt.attempts == ()
+        assert [told.split()[0] for told in said.receipt.presses] == [press]
         assert not home.hosts["studio"].resident
 
 
@@ -636,7 +655,8 @@ async def test_stop_ends_a_load_that_nobody_else_waits_for(tmp_path: Path, is_by
                     studio = home.lantern.fleet.snapshot().hosts[HostName("studio")]
                     # Cancelled at once, while the turn itself is only just leaving.
                     assert studio.load is None or studio.load.waiters == 0
-        assert isinstance(said.last, Stopped | Failed)
+        assert not said.fallbacks
+        assert isinstance(said.last, Stopped)
 
 
 async def test_draining_refuses_new_turns_and_lets_running_ones_finish(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from cogs_doubles import (
 )
 from test_loads import BAR, steps_of
 
+from bot.chat.acts import UnloadsDone
 from bot.chat.lantern import Lantern
 from bot.chat.switch import Explanation, beside_words
 from bot.domain.chat import Place, Rejection, Route
@@ -63,7 +64,8 @@ class Commands:
         self.switch.set_persona.return_value = TwoPersonas().all()[0]
         self.switch.warm.side_effect = self._steps
         self.acts.load.side_effect = self._steps
-        self.acts.unload = AsyncMock(return_value=f"Unloaded `{MODEL}` on {HOST}.")
+        done = UnloadsDone(f"Unloaded `{MODEL}` on {HOST}.", ())
+        self.acts.unload = AsyncMock(return_value=done)
         loads, pacers = Loads(self.lantern), Pacers()
         self.choosing = Choosing(self.lantern, RULES, loads, pacers)
         self.fleet = FleetCog(self.lantern, RULES, loads, pacers, Boards(self.lantern, pacers))

@@ -1,6 +1,6 @@
 """Plays scripts against a scheduler: say what happens, read what it decides, in short words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
@@ -195,8 +195,10 @@ class Playbook:
         drain = Drain(HOST, is_draining, for_s)
         return self.read(self.scheduler.on_drained(self.now, drain))
 
-    def unload(self, name: str, even_foreign: bool = False) -> list[str]:
-        return self.read(self.scheduler.on_unload_asked(self.now, name, even_foreign))
+    def unload(
+        self, name: str, even_foreign: bool = False, theirs: Collection[InstanceRef] | None = None
+    ) -> list[str]:
+        return self.read(self.scheduler.on_unload_asked(self.now, name, even_foreign, theirs))
 
     def read(self, effects: Effects) -> list[str]:
         """What the scheduler decided, in words; news to waiters left out."""

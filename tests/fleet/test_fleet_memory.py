@@ -17,7 +17,7 @@ from bot.domain.errors import (
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import Drain, FleetMemory, Instance, LoadBegun, Speed
 from bot.domain.ids import HostName, InstanceId, ModelKey
-from bot.fleet.host import Host
+from bot.fleet.host import SPARED, Host
 from bot.fleet.lmstudio import SocketClient
 from bot.sim import journal
 from bot.sim.host import SimHost
@@ -193,6 +193,32 @@ async def test_an_unload_the_host_confirms_and_does_not_do_is_not_called_done(
         await bench.use()
         monkeypatch.setattr(SocketClient, "unload", nod)
         assert await bench.fleet.host(H).unload(ONE) == {ONE: "The host still lists it."}
+
+
+async def test_what_had_left_by_itself_was_not_unloaded() -> None:
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        sim.unload(ONE)
+        assert await bench.fleet.host(H).unload(ONE) == {}
+        await bench.use()
+        assert await bench.fleet.host(H).unload(ONE) == {ONE: ""}
+
+
+async def test_beside_another_lantern_what_works_is_not_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def works(*_: object) -> bool:
+        return True
+
+    async with SimHost(sim_config(time_scale=0)) as sim:
+        await sim.preload(ONE)
+        async with fleet_over(sim) as bench:
+            with monkeypatch.context() as patch:
+                patch.setattr(SocketClient, "_is_working", works)
+                left = await bench.fleet.host(H).unload(ONE, even_foreign=True, theirs=())
+            assert left == {ONE: SPARED}
+            assert len(sim.resident) == 1
+            assert await bench.fleet.host(H).unload(ONE, even_foreign=True, theirs=()) == {ONE: ""}
 
 
 async def test_a_request_during_a_ttl_unload_is_served() -> None:

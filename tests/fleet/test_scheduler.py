@@ -12,7 +12,7 @@ from bot.domain.hosts import HostConfig, OwnInstance, Report, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.capacity import REFUSED_S
-from bot.fleet.effects import Grant
+from bot.fleet.effects import Grant, StartUnload
 from bot.fleet.queue import Ticket
 from bot.fleet.scheduler import PULSE_S, Scheduler
 from bot.fleet.speeds import History
@@ -1026,6 +1026,29 @@ def test_unloading_by_hand_spares_foreign_and_busy_instances() -> None:
         play.unload("two", even_foreign=True)
     with pytest.raises(UnknownName):
         play.unload("three", even_foreign=True)
+
+
+@pytest.mark.parametrize("known_as", ["ref-1", "name:one"])
+def test_beside_another_lantern_what_that_one_keeps_is_not_unloaded(known_as: str) -> None:
+    play = up_with("one")
+    play.appears("one")
+    play.up()
+    for even_foreign in (False, True):
+        with pytest.raises(NotPermitted, match="kept by the Lantern that runs on this database"):
+            play.unload("one", even_foreign, {InstanceRef(known_as)})
+    # What neither of them loaded leaves as before, but not while it answers that one.
+    assert play.unload("one", even_foreign=True, theirs={InstanceRef("ref-2")}) == ["unload one"]
+    assert [e.even_busy for e in play.log if isinstance(e, StartUnload)] == [False]
+
+
+def test_beside_another_lantern_ones_own_leaves_as_before() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.loaded()
+    play.leave("ada")
+    own = play.instance("one").reference
+    assert own is not None
+    assert play.unload("one", theirs={own}) == ["unload one"]
 
 
 # --- going and coming -------------------------------------------------------------------------

@@ -198,6 +198,22 @@ async def test_what_others_loaded_stays_until_it_is_said_so(tmp_path: Path) -> N
         assert gone.json["hosts"] == ["one"]
 
 
+async def test_what_has_left_by_itself_is_not_said_to_be_unloaded(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        host = it.house.hosts["one"]
+        for is_active in (False, True):
+            body = {"modelKey": QWEN.key, "activate": is_active}
+            assert (await it.ask(LOAD, body)).status == 200
+            host.unload(QWEN.key)
+            done = await it.ask(UNLOAD, {"modelKey": QWEN.key})
+            if is_active:
+                assert done.json["hosts"] == []
+                assert f"{QWEN.key} was in memory nowhere." in str(done.json["message"])
+            else:
+                assert (done.status, done.error["code"]) == (404, "model_not_loaded")
+        assert len(host.journal.of(LoadStarted)) == 2
+
+
 async def test_a_load_that_fails_is_told_once_and_not_asked_for_again(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         it.house.hosts["one"].faults.fail_next_load("no graphics card", times=None)

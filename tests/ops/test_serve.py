@@ -165,7 +165,9 @@ async def test_beside_discord_both_are_answered_and_both_are_drained(
             async with client.post("/v1/chat/completions", json=body) as answer:
                 assert answer.status == 200
                 await discord.changes.until(lambda: begun(question))
-                child.signal(signal.SIGTERM)
+                # A closed terminal, told of as the kernel and the shell do.
+                child.signal(signal.SIGHUP)
+                child.signal(signal.SIGHUP)
                 lines = [line for line in (await answer.read()).splitlines() if line]
         assert lines[-1].strip() == b"data: [DONE]"
         assert await child.ended() == 0

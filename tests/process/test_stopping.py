@@ -1,5 +1,6 @@
 import asyncio
 import signal
+import sys
 
 import pytest
 from virtual_time import play
@@ -19,6 +20,36 @@ async def test_the_first_signal_asks_kindly_and_every_later_one_does_not(
             signal.raise_signal(number)
             async with asyncio.timeout(60):
                 assert await told.get() == wanted
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminal tells there that it is gone")
+async def test_a_terminal_that_goes_asks_kindly_however_often_it_tells() -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    with on_stop(lambda: told.put_nowait("stop"), lambda: told.put_nowait("at once")):
+        # Nor does it count for whoever asks in another way afterwards.
+        for name, wanted in (("HUP", "stop"), ("HUP", "stop"), ("TERM", "stop"), ("HUP", "stop")):
+            signal.raise_signal(signal.Signals[f"SIG{name}"])
+            async with asyncio.timeout(60):
+                assert await told.get() == wanted
+        signal.raise_signal(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            assert await told.get() == "at once"
+    with on_stop(lambda: None, lambda: None, lambda: told.put_nowait("leave")):
+        signal.raise_signal(signal.SIGHUP)
+        async with asyncio.timeout(60):
+            assert await told.get() == "leave"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminal tells there that it is gone")
+async def test_under_nohup_a_terminal_that_goes_ends_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with on_stop(pytest.fail, pytest.fail):
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def test_signals_go_where_they_went_before_once_the_block_is_left() -> None:
