@@ -13,7 +13,7 @@ from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.errors import BotError, ConfigError
-from bot.policy.pacing import Pacers
+from bot.policy.pacing import CREATION, Pacers
 from cogs._access import Access
 from cogs._again import Again
 from cogs._ban import Ban
@@ -81,7 +81,8 @@ class Window(http.Ratelimit):
         # A call that fails tells nothing of its window, and the library slept again for what the
         # newest answer had said was left: two failed edits let an answer stand for five seconds.
         if self.expires is not None:
-            self.reset_after = max(0.0, self.expires - asyncio.get_running_loop().time())
+            left_s = self.expires - asyncio.get_running_loop().time()
+            self.reset_after = max(CREATION.margin_s, left_s)
         await super()._refresh()
 
 
