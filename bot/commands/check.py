@@ -15,8 +15,11 @@ from bot.commands.twins import tell_of_twins
 from bot.domain.errors import BotError, ConfigError, StoreUnusable
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, PersonaName, ProviderName
+from bot.policy.http_doors import is_loopback
 from bot.settings import Loaded, missing_for_run
+from bot.settings.loaded import DISCORD_MISSING
 from bot.store.files import look_at, open_to_others
+from bot.store.keys import KeyStore
 from bot.terminal.checkup import Finding, Mark, host_findings, persona_findings
 from bot.terminal.screen import Screen
 from cogs.identity import NO_CONTENT, Identity, identify
@@ -29,6 +32,9 @@ LOOKUP_S = 2.0
 
 PROVIDER_S = 45.0
 """A provider says its one word within this many seconds: a cold one takes a good while."""
+
+NEEDED_BY_RUN = "DISCORD_TOKEN is not set: `lantern run` needs it, `lantern serve` does not"
+MAKE_KEY = "lantern keys add NAME --scope inference"
 
 _SERVERS_SHOWN = 5
 
@@ -72,11 +78,13 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> int:
         # Well and wrong stood one above the other.
         Finding("advice" if missing else "ok", "configuration", place),
         *(Finding("advice", "configuration", text) for text in loaded.warnings),
-        *(Finding("fault", "configuration", text) for text in missing),
     )
     is_usable, is_lasting = await _try_database(loaded, findings)
     build = built_from(loaded, settle_s=0.0, leaves_nothing=True, is_apart=not is_usable)
     async with build as built:
+        wrong = gateway_findings(loaded, has_keys=bool(await KeyStore(built.database).all()))
+        findings.tell(*wrong)
+        is_lasting = is_lasting or any(line.mark == "fault" for line in wrong)
         async with asyncio.TaskGroup() as tasks:
             if settings.discord.token is not None:
                 token = settings.discord.token.get_secret_value()
@@ -108,7 +116,27 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> int:
         print_json([asdict(line) for line in findings.lines])
     if all(line.mark != "fault" for line in findings.lines):
         return 0
-    return EXIT_CONFIG if missing or is_lasting else EXIT_FAILED
+    return EXIT_CONFIG if is_lasting else EXIT_FAILED
+
+
+def gateway_findings(loaded: Loaded, *, has_keys: bool) -> tuple[Finding, ...]:
+    """What is set nowhere, as whom it stops, and a gateway that would not open its doors.
+
+    Where the gateway is enabled or keys were made for it, `serve` may be all that is wanted: it
+    wants no token.
+    """
+    gateway = loaded.settings.gateway
+    lines = [
+        Finding("advice", "configuration", NEEDED_BY_RUN)
+        if text == DISCORD_MISSING and (gateway.enabled or has_keys)
+        else Finding("fault", "configuration", text)
+        for text in missing_for_run(loaded)
+    ]
+    host = gateway.listen.rpartition(":")[0].strip("[]")
+    if gateway.enabled and not has_keys and not is_loopback(host):
+        text = f"listen is {gateway.listen}, open to the network, and no key was made: {MAKE_KEY}"
+        lines.append(Finding("fault", "gateway", text))
+    return tuple(lines)
 
 
 async def _try_database(loaded: Loaded, findings: Findings) -> tuple[bool, bool]:
@@ -181,11 +209,13 @@ async def try_twins(loaded: Loaded, findings: Findings) -> None:
 
 async def try_host(built: Lantern, name: HostName, findings: Findings) -> bool:
     """Looks at a host once; tells of it, and gives whether it serves."""
-    if not await built.fleet.settled(SETTLE_S, name):
+    # Down by one probe may be up by the next, which is under way.
+    await built.fleet.until(lambda: not built.catalog.snapshot().hosts[name].is_undecided, SETTLE_S)
+    host: HostSnapshot = built.catalog.snapshot().hosts[name]
+    if host.state == "unknown":
         words = f"no answer within {SETTLE_S:g} s"
         findings.tell(Finding("warning", str(name), words))
         return False
-    host: HostSnapshot = built.catalog.snapshot().hosts[name]
     findings.tell(*host_findings(host))
     return host.is_serving and host.interface != "/v1"
 

@@ -13,6 +13,7 @@ from bot.commands.check import Findings, try_discord, try_host, try_provider
 from bot.commands.once import built_from
 from bot.domain.errors import BotError, ConfigError, FailureKind
 from bot.domain.ids import ProviderName
+from bot.process.lock import is_locked
 from bot.settings import Loaded, load_settings, missing_for_run
 from bot.settings.sources import (
     DISCORD_VARIABLE,
@@ -81,14 +82,24 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> bool:
             screen.line(words, "yellow")
     if asking.identity is not None:
         screen.line(f"To add {asking.identity.name} to a server, open {asking.identity.invite}")
-    missing = (*asking.refused, *missing_for_run(load_settings(config, environ, cwd)))
+    now = load_settings(config, environ, cwd)
+    missing = (*asking.refused, *missing_for_run(now))
     for words in missing:
         screen.line(f"! {words}", "yellow")
-    if missing:
-        screen.line("Next: lantern init, once more, when you have it.", "bold")
-    else:
-        screen.line("Next: lantern run (or make run). Then write to the bot.", "bold")
+    screen.line(f"Next: {_next_step(now, is_whole=not missing)}", "bold")
     return not missing
+
+
+def _next_step(loaded: Loaded, *, is_whole: bool) -> str:
+    if not is_whole:
+        return "lantern init, once more, when you have it."
+    if is_locked(loaded.database_path):
+        # `lantern run` would only be refused.
+        return (
+            "restart the Lantern that is running here, which goes on with what was set when it "
+            "started: as you started it, or pm2 restart lantern, systemctl restart lantern."
+        )
+    return "lantern run (or make run). Then write to the bot."
 
 
 def _write(screen: Screen, path: Path, answers: Mapping[str, str], held: Mapping[str, str]) -> None:

@@ -32,11 +32,12 @@ if TYPE_CHECKING:
 EXIT_FAILED, EXIT_CONFIG = 1, 78
 
 SETTLE_S = 8.0
-"""A command about hosts waits this long for the slowest of them to answer its first probe."""
+"""A command about hosts waits this long until it is known of the slowest whether it serves."""
 
 LOOKS_BESIDE = (
     "Another Lantern is running on this database. This command owns nothing beside it: what that "
-    "one loaded is called foreign here. To unload it, use /fleet in Discord or stop that one."
+    "one loaded is called foreign here. That one unloads it: by /fleet in Discord, by the page of "
+    "its gateway or POST /admin/models/unload."
 )
 CHATS_BESIDE = (
     "Another Lantern uses this database: terminal chats on it share one conversation, and what "
@@ -107,7 +108,9 @@ async def built_from(
             if not is_owner:
                 terminal(stderr=True).line(beside, "yellow")
         async with lantern(replace(plan_from(loaded, is_owner=is_owner), database=database)) as it:
-            await it.fleet.settled(settle_s)
+            # One late probe on a busy machine, and a host that was up all the time was "not asked":
+            # the next, under way at once, decides.
+            await it.fleet.until(lambda: False, settle_s)
             yield it
 
 

@@ -47,6 +47,17 @@ def check_is_ours(file: Path, database_path: Path) -> None:
     )
 
 
+def is_locked(database_path: Path) -> bool:
+    """Does a Lantern run on that database? Leaves no file behind where none ever did."""
+    if not lock_beside(database_path.resolve()).exists():
+        return False
+    try:
+        with instance_lock(database_path):
+            return False
+    except (AlreadyRunning, ConfigError) as error:
+        return isinstance(error, AlreadyRunning)
+
+
 @contextmanager
 def instance_lock(database_path: Path) -> Generator[Path]:
     """Holds the lock beside the database while the block runs; gives the lock file's path.

@@ -155,12 +155,15 @@ class Loaded:
         )
 
 
+DISCORD_MISSING = "DISCORD_TOKEN is not set; put the bot's token in the environment or .env"
+
+
 def missing_for_run(loaded: Loaded) -> tuple[str, ...]:
     """What ``run`` needs and nobody has set, in words."""
     settings = loaded.settings
     missing: list[str] = []
     if settings.discord.token is None:
-        missing.append("DISCORD_TOKEN is not set; put the bot's token in the environment or .env")
+        missing.append(DISCORD_MISSING)
     if not settings.hosts and not any(provider.is_on for provider in settings.providers.values()):
         missing.append(
             "no hosts are configured; set LANTERN_HOSTS=address:port,… or `hosts:` in config.yaml"

@@ -20,7 +20,11 @@ from house import QWEN, sim
 from bot.app import utcnow
 from bot.cli import main
 from bot.commands import check
-from bot.commands.check import Findings
+from bot.commands.check import NEEDED_BY_RUN, Findings
+from bot.domain.errors import FailureKind, HostUnreachable
+from bot.domain.hosts import Report
+from bot.fleet.reading import HostReader
+from bot.settings.loaded import DISCORD_MISSING
 from bot.sim.host import SimHost
 from bot.store import database
 from bot.store.database import Database
@@ -280,3 +284,51 @@ def test_a_database_that_others_may_read_is_told_until_it_is_closed_to_them(
     assert "other users" in text
     assert text.endswith(f"chmod 600 {whole}")
     assert [mark for mark, _ in checked(capsys)[1]["database"]] == ["ok"]
+
+
+def test_where_only_the_gateway_is_wanted_no_token_is_missed(
+    studio: SimHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines = checked(capsys)
+    assert (code, lines["configuration"][-1]) == (78, ("fault", DISCORD_MISSING))
+    # Enabled, or with a key made for it.
+    with monkeypatch.context() as enabled:
+        enabled.setenv("LANTERN_GATEWAY__ENABLED", "true")
+        code, lines = checked(capsys)
+        assert (code, lines["configuration"][-1]) == (0, ("advice", NEEDED_BY_RUN))
+        # Where others could reach it `serve` would not start without a key.
+        enabled.setenv("LANTERN_GATEWAY__LISTEN", "0.0.0.0:8400")
+        code, lines = checked(capsys)
+        assert code == 78
+        ((mark, text),) = lines["gateway"]
+        assert mark == "fault"
+        assert "lantern keys add NAME" in text
+        assert exit_code("keys", "add", "editor") == 0
+        capsys.readouterr()
+        code, lines = checked(capsys)
+        assert (code, "gateway" in lines) == (0, False)
+    code, lines = checked(capsys)
+    assert (code, lines["configuration"][-1]) == (0, ("advice", NEEDED_BY_RUN))
+
+
+def test_a_host_that_missed_one_probe_is_looked_at_again_before_it_is_called_away(
+    studio: SimHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code("load", QWEN.key) == 0
+    report, late = HostReader.report, list[str]()
+
+    async def once_late(self: HostReader, is_at_work: Callable[[], bool]) -> Report:
+        if not late:
+            late.append("late")
+            raise HostUnreachable("No answer.", FailureKind.TIMEOUT)
+        return await report(self, is_at_work)
+
+    monkeypatch.setattr(HostReader, "report", once_late)
+    for words in (("hosts",), ("check",), ("unload", QWEN.key)):
+        late.clear()
+        exit_code(*words)
+        shown = capsys.readouterr()
+        assert late
+        assert "No answer." not in shown.out + shown.err
+        assert "could not be asked" not in shown.err
+    assert "Unloaded" in shown.out

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from bot.app import utcnow
 from bot.cli import main
 from bot.domain.errors import BotError
+from bot.process.lock import instance_lock, is_locked
 from bot.settings.sources import PRESETS, read_dotenv, write_dotenv
 from bot.sim.host import SimHost
 from bot.sim.providers.config import SimProviderConfig, WireKind
@@ -114,6 +115,14 @@ def test_a_first_set_up_tries_everything_and_writes_a_file_of_ones_own(
     ):
         assert words in shown
     assert TOKEN not in shown
+    assert not (tmp_path / "lantern.db.lock").exists()
+    with instance_lock(tmp_path / "lantern.db"):
+        assert answered(monkeypatch, TOKEN, studio.address, "", "", "") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Next: restart the Lantern that is running here" in shown
+    assert "lantern run" not in shown
+    # Ended since, its lock stays as a file that nobody holds.
+    assert not is_locked(tmp_path / "lantern.db")
     path = tmp_path / ".env"
     assert path.read_text() == f"DISCORD_TOKEN={TOKEN}\nLANTERN_HOSTS={studio.address}\n"
     if os.name == "posix":
