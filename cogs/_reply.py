@@ -222,7 +222,7 @@ class _Reply:
         self._settings = lantern.place_settings
         self._view = view
         self._transport = transport
-        self._writer = Writer(view, transport, self._keep)
+        self._writer = Writer(view, transport, self._keep, showing=self._showing)
 
     async def play(self, request: TurnRequest, standing: ShownAnswer | None) -> tuple[int, ...]:
         """Gives the messages that show its end; none where it could not be shown."""
@@ -323,6 +323,10 @@ class _Reply:
             with suppress(*SENDING_ERRORS):
                 await self._transport.show_typing()
             await asyncio.sleep(TYPING_EVERY_S)
+
+    def _showing(self) -> None:
+        if self._view.turn is not None and not self._view.is_over:
+            self._turns.showing(self._view.turn)
 
     async def _keep(self, part: int, message_id: int) -> bool:
         """Remembers a message, so that a reply to it branches and a crash leaves no spinner."""

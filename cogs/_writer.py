@@ -163,13 +163,15 @@ class Writer:
         transport: Transport,
         keep: KeepMessage | None = None,
         denied_tries: int = MAX_TRIES,
+        showing: Callable[[], object] | None = None,
     ) -> None:
-        """``denied_tries`` are made of an edit that is not permitted."""
+        """``denied_tries`` are made of an edit that is not permitted; ``showing`` goes before each."""
         self.is_visible = False
         """Has a message been given something to show?"""
         self._view = view
         self._transport = transport
         self._keep = keep
+        self._showing = showing
         self._kept: set[int] = set()
         self._denied_tries = denied_tries
         self._messages = Messages(locale=transport.locale)
@@ -282,6 +284,8 @@ class Writer:
         if step is not None:
             for pacer in self._transport.pacers(is_new=is_new):
                 pacer.began(now, self._key)
+            if self._showing is not None:
+                self._showing()
             before = TRIES_ITSELF.set(True)
             try:
                 await self._messages.take(step, self._transport)

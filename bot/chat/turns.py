@@ -214,6 +214,12 @@ class Turns:
             running.draft.pressed(_PRESSES[way])
         return True
 
+    def showing(self, turn: TurnId) -> None:
+        """Has the text so far stored with what is about to be shown of it, where the turn runs."""
+        # After a crash people read a second's words less than they had read, under "is kept".
+        if (running := self._running.get(turn)) is not None:
+            self._keep_fresh(running, every_s=0.0)
+
     def asker(self, turn: TurnId) -> UserId | None:
         """Who asked a running turn, or pressed for it."""
         running = self._running.get(turn)
@@ -356,10 +362,11 @@ class Turns:
         await emit(event)
         self._keep_fresh(running)
 
-    def _keep_fresh(self, running: Running) -> None:
+    def _keep_fresh(self, running: Running, every_s: float | None = None) -> None:
         """Has the text so far stored, where that was not done for a while."""
         draft, now = running.draft, asyncio.get_running_loop().time()
-        if draft is None or not draft.has_text or now - running.kept_at < CHECKPOINT_S:
+        every_s = CHECKPOINT_S if every_s is None else every_s
+        if draft is None or not draft.has_text or now - running.kept_at < every_s:
             return
         running.kept_at = now
         by, thought = draft.receipt(), draft.reasoning

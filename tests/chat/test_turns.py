@@ -585,6 +585,30 @@ async def test_an_answer_that_is_ended_says_whether_somebody_wished_it(
         assert (said.last.by_asker, said.last.reason) == (by_asker, "Why.")
 
 
+async def test_what_is_about_to_be_read_is_stored_before_its_second_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "CHECKPOINT_S", 3600.0)
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        open_turns = home.lantern.turns
+        open_turns.showing(TurnId("nobody's"))
+        home.hosts["studio"].faults.stall_after_tokens(3)
+        async with open_turns.open(home.request("[[tokens 50]] Why?")) as events:
+            texts = ""
+            async for event in events:
+                texts += event.text if isinstance(event, TextDelta) else ""
+                (turn,) = open_turns.running()
+                open_turns.showing(turn)
+                if isinstance(event, TextDelta):
+                    break
+            await open_turns.store.database.noted()
+            stored = await open_turns.store.get(turn)
+    assert stored is not None
+    assert stored.status == "running"
+    assert stored.reply_text.startswith(texts)
+    assert texts
+
+
 async def test_leaving_the_turn_stores_what_was_said_and_stops_the_host(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN)) as home:
         studio = home.hosts["studio"]

@@ -141,6 +141,7 @@ class ScriptedTurns(Turns):
         self.left_early = 0
         self.is_left = False
         self.said: list[tuple[str, object]] = []
+        self.showed: list[tuple[TurnId, float]] = []
         self.askers: dict[TurnId, UserId] = {}
         self.stored: dict[TurnId, Turn] = {}
         self.store = MemoryTurns(self.stored, self.said)
@@ -185,6 +186,9 @@ class ScriptedTurns(Turns):
     def choose(self, turn: TurnId, way: Way) -> bool:
         self.said.append(("choose", way))
         return turn in self.askers
+
+    def showing(self, turn: TurnId) -> None:
+        self.showed.append((turn, asyncio.get_running_loop().time()))
 
     def asker(self, turn: TurnId) -> UserId | None:
         return self.askers.get(turn)

@@ -346,3 +346,13 @@ def test_behind_one_that_is_never_shown_nobody_waits_to_be_told() -> None:
         return below.calls[0].at
 
     assert play(story()) == pytest.approx(0.58, abs=0.01)
+
+
+def test_what_is_about_to_be_read_is_noted_with_each_call_that_shows_it() -> None:
+    words = (TextDelta("One. "), 3.0, TextDelta("Two. "), 3.0)
+    turns, paper = ScriptedTurns((STARTED, *words, FINISHED)), PaperTransport()
+    played(turns, paper)
+    # How it ends is stored by itself.
+    *shown, _ = paper.calls
+    assert turns.showed == [(TURN, call.at) for call in shown]
+    assert len(shown) == 2
