@@ -11,6 +11,7 @@ from bot.chat.place_settings import Shown
 from bot.domain.personas import Persona
 from bot.policy.choice import Scope
 from bot.policy.markup import harmless
+from bot.policy.names import shown_name
 from bot.policy.place_rules import FORMS, MOST_LISTED, Level, SetValue
 from cogs._forms import form_of, typed_in
 from cogs._languages import told
@@ -43,7 +44,7 @@ def panel(
     opened_s: int,
     head: Iterable[str],
     personas: Sequence[Persona] = (),
-    chosen: Mapping[Scope, str] | None = None,
+    chosen: Mapping[Scope | None, str] | None = None,
     is_private: bool = False,
     news: str = "",
     locale: object = None,
@@ -56,7 +57,7 @@ def panel(
         opened_s: Unix time of this page: a press on one too old is told so.
         head: Lines before the settings.
         personas: Who may be chosen to answer.
-        chosen: Who is chosen, by scope.
+        chosen: Who is chosen, by scope; by None who answers where nobody is.
         is_private: The words of the channel or server stay on the LAN.
         news: What just happened.
         locale: Discord's, of its reader.
@@ -73,13 +74,14 @@ def panel(
 
     if level != "everywhere":
         at = (chosen or {}).get(level, "")
-        out = "what is chosen for the server" if level == "channel" else "`discord.default_persona`"
+        out = f"{(chosen or {}).get(None, '')}, from `discord.default_persona`"
         if level == "channel" and "server" in (chosen or {}):
-            out = say(f"{(chosen or {})['server']}, chosen for the server")
-        names = [str(persona.name) for persona in personas][: MOST_LISTED - 1]
+            out = say(f"{shown_name((chosen or {})['server'])}, chosen for the server")
+        about = {str(persona.name): say(persona.source) for persona in personas}
+        names = [*about][: MOST_LISTED - 1]
         # One that is gone, or is beyond what a select holds, is shown all the same.
         names += [at] if at and at not in names else []
-        persona = _choice(key("persona"), names[-MOST_LISTED + 1 :], at, locale)
+        persona = _choice(key("persona"), names[-MOST_LISTED + 1 :], at, locale, about)
         _row(page, say, "Who answers", "" if at else f"not set here: {out}", persona)
         what = "🔒 never leave the LAN" if is_private else "may go to a cloud provider"
         now = "on" if is_private else "off"
@@ -182,14 +184,23 @@ def _listed(value: SetValue) -> str:
 
 
 def _choice(
-    custom_id: str, options: Sequence[str], now: str, locale: object
+    custom_id: str,
+    options: Sequence[str],
+    now: str,
+    locale: object,
+    about: Mapping[str, str] | None = None,
 ) -> "ui.Select[ui.LayoutView]":
-    """One of some words, or none; of two that are each other's opposite one always holds."""
-    # A persona may be called like a word of ours.
-    is_ours = not custom_id.endswith(":persona")
+    """One of some words, or none; of two that are each other's opposite one always holds.
+
+    ``about`` tells of personas where each is from, since two may be called alike.
+    """
     chosen = [
         discord.SelectOption(
-            label=(told(o, locale) if is_ours else o)[:100], value=o[:100], default=o == now
+            # A persona may be called like a word of ours.
+            label=(told(o, locale) if about is None else shown_name(o))[:100],
+            value=o[:100],
+            description=(about or {}).get(o, "")[:100] or None,
+            default=o == now,
         )
         for o in options
     ]

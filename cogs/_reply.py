@@ -271,9 +271,13 @@ class _Reply:
             request = replace(request, question=str(self._transport.question))
 
         def take(events: Sequence[TurnEvent]) -> None:
-            now = loop.time()
+            now, due_at = loop.time(), self._view.due_at
             for event in events:
                 self._view.on_event(event, now)
+            # By the next tick alone "waiting for your earlier question" stood for three seconds
+            # after that one was answered.
+            if self._view.due_at != due_at:
+                loop.call_at(self._view.due_at, self._look_again)
             self._writer.poke()
 
         try:
@@ -295,8 +299,12 @@ class _Reply:
     async def _tick(self) -> None:
         while not self._view.is_over and not self._view.length:
             await asyncio.sleep(TICK_S)
-            self._view.changes += 1
-            self._writer.poke()
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """What is shown may read otherwise by now, though nothing has happened."""
+        self._view.changes += 1
+        self._writer.poke()
 
     async def _close_in_time(self) -> None:
         # Where only the token may edit, what is written as it ends stood there for ever with a
@@ -313,8 +321,7 @@ class _Reply:
                 async with asyncio.timeout(BEHIND_S):
                     await first.is_seen.wait()
             self._view.behind = None
-            self._view.changes += 1
-            self._writer.poke()
+            self._look_again()
 
     async def _show_typing(self) -> None:
         # Beside the work and only in a silence: the first words never wait for it.

@@ -91,6 +91,8 @@ class ReplyView(View):
         self._parts: tuple[Part, ...] = ()
         self._status: Progress | Reading | ReasoningDelta | Silence | Notice | None = None
         self._status_since = 0.0
+        self.due_at = 0.0
+        """When a status that often ends at once would be shown after all."""
         self._beside: Offered | Resuming | None = None
         """What goes with a status: ways to take instead, or a host that was lost in the middle."""
         self._beside_at = 0.0
@@ -147,6 +149,7 @@ class ReplyView(View):
                 self._has_thoughts = self._has_thoughts or isinstance(event, ReasoningDelta)
                 is_same = type(event) is type(self._status)
                 self._status_since = self._status_since if is_same else now
+                self.due_at = self._status_since + PATIENCE_S
                 self._status = event
                 is_asked = isinstance(event, Reading)
                 mark = words.provider_mark(event.candidate.provider) if is_asked else self._mark
@@ -237,10 +240,7 @@ class ReplyView(View):
             views = laid_out(shown, [Act.STOP], self.turn, self._mark) or self._before
         # "reading 33 tokens" between a load and its first word told nobody anything: what often
         # ends at once leaves the one before standing while it is new.
-        elif (
-            isinstance(self._status, Reading | ReasoningDelta)
-            and now - self._status_since < PATIENCE_S
-        ):
+        elif isinstance(self._status, Reading | ReasoningDelta) and now < self.due_at:
             return self._before
         elif self.behind is not None and not (
             self.is_seen.is_set() or self.behind.is_seen.is_set()

@@ -47,6 +47,8 @@ class Transport:
         """By the loop's clock: from then on nothing here can be edited."""
         self.edits_old = False
         """Its messages were made over an hour ago: Discord takes few edits of such."""
+        self.is_mute = False
+        """Discord let none of it be sent."""
         self._channel = channel
         self._pacers = pacers
         self.question = question
@@ -129,6 +131,7 @@ class Transport:
                 sent = await self._channel.send(message.content, suppress_embeds=True, **options)
         except discord.HTTPException as error:
             if error.code != _MAY_NOT_REPLY or not self._may_refer:
+                self.is_mute = part == 0 and isinstance(error, discord.Forbidden)
                 raise
             # Here people read neither answer nor refusal: every message was refused with this.
             self._may_refer = False

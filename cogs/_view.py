@@ -295,7 +295,7 @@ _FACES: dict[Act, tuple[str, str, discord.ButtonStyle]] = {
     Act.RETRY: ("Retry", "🔁", discord.ButtonStyle.secondary),
     Act.OTHER: ("Other model", "🔀", discord.ButtonStyle.secondary),
     Act.SEE: ("With the picture", "👁", discord.ButtonStyle.primary),
-    Act.CONTINUE: ("Continue", "▶", discord.ButtonStyle.primary),
+    Act.CONTINUE: ("Continue", "⏩", discord.ButtonStyle.primary),
     Act.THOUGHTS: ("Thoughts", "💭", discord.ButtonStyle.secondary),
     Act.CODE: ("Code as file", "📄", discord.ButtonStyle.secondary),
     Act.EDITED: ("Answer the edited question", "✏️", discord.ButtonStyle.primary),

@@ -165,7 +165,7 @@ class Writer:
         denied_tries: int = MAX_TRIES,
         showing: Callable[[], object] | None = None,
     ) -> None:
-        """``denied_tries`` are made of an edit that is not permitted; ``showing`` goes before each."""
+        """``denied_tries`` are made of an edit that is not permitted; ``showing`` precedes each."""
         self.is_visible = False
         """Has a message been given something to show?"""
         self._view = view

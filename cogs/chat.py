@@ -43,8 +43,10 @@ from cogs._writer import Writer
 UNREADABLE = "🙈 I can't read that unless you ping me."
 HIDDEN = "🙈 I can't read the message this is about: Discord shows me only those that ping me."
 MISSED = "⚠ I was away when you asked this. Please ask again."
-SPENT = "⏳"
-"""Set under what is not answered, since its asker has no tokens left and knows it."""
+HELD = "⏳"
+"""Set under what is not answered, since its asker is to wait and was told so."""
+MUTE = "🔇"
+"""Set under what is not answered, since nothing may be sent there."""
 HOW_TO_ASK = "Write something with my name, or attach a file."
 
 
@@ -69,6 +71,8 @@ class Chat(commands.Cog):
         self._access = access
         self._replies = replies
         self._pacers = pacers
+        self._signed = set[int]()
+        """Channels where a sign is being set: one at a time, whoever writes how fast."""
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
@@ -112,6 +116,8 @@ class Chat(commands.Cog):
         except Exception as error:
             await self._say(transport, error_words(error))
             await questions.close(message.id)
+        if transport.is_mute:
+            await self._sign(message, MUTE)
 
     async def _say(self, transport: Transport, words: str) -> None:
         """Says something that is no answer; what Discord never took is left to the next start."""
@@ -121,6 +127,17 @@ class Chat(commands.Cog):
         outcome = await Writer(View((MessageView(line),)), transport).run()
         if outcome == "given up" and transport.question is not None:
             self._replies.questions.leave_open(transport.question)
+
+    async def _sign(self, message: discord.Message, sign: str) -> None:
+        """Sets a sign under a message that gets no words, where it may and is not at that there."""
+        if (channel := message.channel.id) in self._signed:
+            return
+        self._signed.add(channel)
+        try:
+            with suppress(*SENDING_ERRORS):
+                await message.add_reaction(sign)
+        finally:
+            self._signed.discard(channel)
 
     async def _is_open(self, message: discord.Message) -> bool:
         """Is this, though it does not name the bot, a message that is answered here?"""
@@ -224,7 +241,9 @@ class Chat(commands.Cog):
         place = place_of(message)
         user = user_id(message.author)
         if self._access.is_held(user, place):
-            return  # They were told once; a word for each message would be a flood of our own.
+            # They were told once; a word for each message would be a flood of our own.
+            await self._sign(message, HELD)
+            return
         self._access.take(self._client, message)
         asker = await self._access.check(self._client, message)
         if is_open:
@@ -234,8 +253,7 @@ class Chat(commands.Cog):
                 if not self._access.knows_spent(user, place, spent.left_s):
                     raise
                 # Where every message is a question a word under each would be a flood of our own.
-                with suppress(*SENDING_ERRORS):
-                    await message.add_reaction(SPENT)
+                await self._sign(message, HELD)
                 return
         text, before = said(message, me), await self._chains.before(message, parent)
         if not (text or before.quotes or message.attachments or message.message_snapshots):

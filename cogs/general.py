@@ -51,6 +51,7 @@ class General(commands.Cog):
     def __init__(self, lantern: Lantern, rules: DiscordRules) -> None:
         self._turns = lantern.turns
         self._tally = lantern.tally
+        self._settings = lantern.place_settings
         self._rules = rules
 
     @app_commands.command(description="Stop the answer being written here")
@@ -99,6 +100,9 @@ class General(commands.Cog):
         place, user = place_of(interaction), user_id(interaction.user)
         mine = await self._tally.report(period, "me", user, place.server)
         parts = ["**You**", words.usage_text(mine)]
+        for whose, used, most, _ in await self._settings.tokens(user, place):
+            where = "in this server" if whose == "server" else "everywhere"
+            parts.append(f"Tokens today {where}: {used:,} of {most:,} used")
         if place.server is not None:
             ours = await self._tally.report(period, "server", user, place.server)
             parts += ["", "**This server**", words.usage_text(ours)]

@@ -164,9 +164,9 @@ class Memory(commands.Cog):
 
 
 def _lines(turn: Turn, locale: object) -> tuple[str, str]:
-    asked, answered = (
-        harmless(" ".join(text.split())[:_LINE_CHARS]) for text in (turn.user_text, turn.reply_text)
-    )
+    lines = (" ".join(text.split()) for text in (turn.user_text, turn.reply_text))
+    cut = ((line[:_LINE_CHARS].rstrip(), len(line) > _LINE_CHARS) for line in lines)
+    asked, answered = (f"{harmless(line)}{' …' * is_cut}" for line, is_cut in cut)
     # Discord writes it in the reader's own zone and language.
     at = f"<t:{turn.created_at_ms // 1000}:f>"
     asked, answered = asked or told("(no words)", locale), answered or told("(no answer)", locale)

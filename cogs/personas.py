@@ -60,9 +60,13 @@ class PersonasCog(
     @app_commands.command(description="Every persona you may choose here")
     async def list(self, interaction: discord.Interaction[Any]) -> None:
         """Names, models and what they are for."""
-        seen = [persona for persona, _ in self._acts.seen(self._editor(interaction))]
-        locale = interaction.locale
-        parts = ((shown_name(p.name), p.model, p.description, told(p.source, locale)) for p in seen)
+        seen, locale = self._acts.seen(self._editor(interaction)), interaction.locale
+        # Of those made by one person for themselves nobody else sees any.
+        yours = [made is not None and made.scope == "me" for _, made in seen]
+        parts = (
+            (shown_name(p.name), p.model, p.description, told("yours" if own else p.source, locale))
+            for (p, _), own in zip(seen, yours, strict=True)
+        )
         lines = [
             " · ".join(filter(None, (f"**{name}**", f"`{model}`", *more)))
             for name, model, *more in parts

@@ -1,6 +1,7 @@
 """What people do to the fleet by hand: load, unload, pin and unpin, drain and resume."""
 
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 from bot.chat.catalog import Catalog
@@ -114,12 +115,17 @@ class FleetActs:
 
         Raises:
             UnknownName: no host has it loaded (any more).
+            RequestRefused: it is being loaded just now.
             NotPermitted: it is answering somebody, is kept by the Lantern that this one stands
                 beside, or is foreign and ``even_foreign`` is not set.
             Unavailable: no host took it out of memory; with each one's own reason.
         """
         only = self._catalog.host(host) if host else None
-        model, names = self._loaded(model, only)
+        try:
+            model, names = self._loaded(model, only)
+        except UnknownName:
+            self._check_at_rest(model, only)
+            raise
         # As it stands now: that one may have loaded it since this one was built.
         kept = None if self._beside is None else (await self._beside()).own
         done: list[tuple[HostName, InstanceId]] = []
@@ -213,6 +219,24 @@ class FleetActs:
         for deployment in self._providers.deployments(provider):
             self._providers.renew(deployment.config)
         return f"☁ {provider} is asked again, from the next question on."
+
+    def _check_at_rest(self, name: str, only: HostName | None) -> None:
+        """Is nothing of this name on its way into memory?
+
+        Raises:
+            RequestRefused: it is: "there is no loaded model" was no answer beside a load bar.
+        """
+        hosts = self._catalog.snapshot().hosts.values()
+        loads = {
+            str(host.load.model_key): host.name
+            for host in hosts
+            if host.load is not None and only in (None, host.name)
+        }
+        with suppress(UnknownName):
+            key = resolve("load", name, loads)
+            raise RequestRefused(
+                f"`{key}` is still being loaded on {loads[key]}; Cancel under its load ends that."
+            )
 
     def _loaded(
         self, name: str, only: HostName | None, pins: Collection[Pin] = ()

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
@@ -154,11 +153,14 @@ class Beginnings:
         said = branch if redone is None else (*branch, redone)
         request = await self._with_facts(resolved, request, said)
 
-        async def judge(messages: Sequence[Message]) -> Consent:
+        async def admit() -> None:
+            self._choices.check_left(resolved)
             await self._admit(request, payer)
+
+        async def judge(messages: Sequence[Message]) -> Consent:
+            await admit()
             return await self._consents.judge(resolved, request, said, messages, turn_id)
 
-        admit = partial(self._admit, request, payer)
         consent = await judge(())
         return Asking(resolved, branch, request, consent, judge, payer, turn_id, redone, admit)
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Place
+from bot.domain.errors import RequestRefused
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName, UserId
 from bot.domain.personas import Persona
 from bot.domain.values import value
@@ -64,11 +65,24 @@ class Choices:
         self._store = store
         self._shelf = shelf
         self._find_choice = find_choice
-        self._default_persona = default_persona
+        self.default_persona = default_persona
+        """Answers where nobody is chosen."""
         self._now = now
         """The time in prompts, in the zone people live in."""
         self._has_own = has_own
         """May people choose for themselves there, as of now?"""
+
+    def check_left(self, resolved: Resolved) -> None:
+        """Is whoever was to answer still there, as their answer is about to begin?
+
+        Raises:
+            RequestRefused: the persona was deleted while its question waited.
+        """
+        if self._shelf.get(resolved.persona.name) is None:
+            # Nobody stands in unasked: the words were meant for another.
+            name = shown_name(resolved.persona.name)
+            words = f"{name} was deleted while this waited; Retry has another persona answer."
+            raise RequestRefused(words)
 
     async def resolve(
         self,
@@ -105,12 +119,12 @@ class Choices:
             # One made for somebody else alone stays theirs: whoever else asks here has their own.
             seen = {persona.name for persona in self._shelf.seen_by(user, place.server)}
             opened_on = opened_on if opened_on in seen else None
-        wanted = choose(said, stored.personas, keys, str(self._default_persona), opened_on)
+        wanted = choose(said, stored.personas, keys, str(self.default_persona), opened_on)
         who, why_who = self._shelf.get(wanted.value), wanted.reason
         is_gone = who is None
         # The words were meant for another: who stands in is told, and nothing leaves the LAN.
         if who is None:
-            who = self._shelf.get(str(self._default_persona)) or self._shelf.all()[0]
+            who = self._shelf.get(str(self.default_persona)) or self._shelf.all()[0]
             why_who = f"{shown_name(wanted.value)} is gone, so {shown_name(who.name)} answers"
         now = self._now()
         picked = choose(option, stored.models, keys, "")

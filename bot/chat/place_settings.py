@@ -16,6 +16,7 @@ from bot.policy.place_rules import (
     SettingName,
     SetValue,
     Stored,
+    TokenLimit,
     check_tokens,
     checked,
     form_of,
@@ -143,13 +144,23 @@ class PlaceSettings:
             check_may_ask(_OPEN, asker, place, here)
         if asker is not None and asker.is_owner:
             return
-        name = self._ledger_name(payer)
-        if here.tokens_per_day is not None:
+        for whose, used, most, left_s in await self.tokens(payer, place):
+            check_tokens(used, most, left_s, whose=whose)
+
+    async def tokens(self, user: UserId, place: Place) -> list[tuple[TokenLimit, int, int, float]]:
+        """The limits on somebody's tokens there: whose, used today, the most, seconds left of it.
+
+        Raises:
+            StoreUnavailable: what they used cannot be read.
+        """
+        name, found = self._ledger_name(user), list[tuple[TokenLimit, int, int, float]]()
+        if (most := self.at(place).tokens_per_day) is not None:
             used, left_s = await self._ledger.tokens_today(name, place.server)
-            check_tokens(used, here.tokens_per_day, left_s, whose="server")
-        if self._configured.tokens_per_day is not None:
+            found.append(("server", used, most, left_s))
+        if (most := self._configured.tokens_per_day) is not None:
             used, left_s = await self._ledger.tokens_today(name)
-            check_tokens(used, self._configured.tokens_per_day, left_s, whose="owner")
+            found.append(("owner", used, most, left_s))
+        return found
 
 
 def _at(place: Place, level: Level) -> PlaceId:

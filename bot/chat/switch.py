@@ -238,10 +238,12 @@ class Switch:
         )
         await self._store.put(key_for(scope, place, user), "persona", persona, by=user)
 
-    async def defaults(self, place: Place) -> Mapping[Scope, str]:
-        """Which personas are chosen for everybody of a place, by scope."""
+    async def defaults(self, place: Place) -> Mapping[Scope | None, str]:
+        """Which personas are chosen for everybody of a place, by scope; by None the configured."""
         found = await self._store.get(scope_keys(place, _NOBODY))
-        return {key.scope: value for key, value in found.personas.items()}
+        chosen: dict[Scope | None, str] = {None: str(self._choices.default_persona)}
+        chosen.update({key.scope: value for key, value in found.personas.items()})
+        return chosen
 
     async def undo(self, place: Place, user: UserId, ticket: str, *, rights: Rights) -> str:
         """Takes back the choice made by that ticket; says what is chosen instead now.

@@ -136,11 +136,14 @@ def unready_lines(ready: Readiness, tell: Callable[[str], str] = shortly) -> str
 
     ``tell`` makes a reason fit its reader.
     """
-    failed = (replace(rejection, reason=tell(rejection.reason)) for rejection in ready.failed)
-    return "\n".join(
-        f"• {r.where}: {r.reason}" if r.model == ready.model else f"• {rejection_line(r)}"
+    failed = [replace(rejection, reason=tell(rejection.reason)) for rejection in ready.failed]
+    # One that was asked twice is told once, and named once.
+    own = (
+        (r, r.reason if r.reason.startswith(f"{r.where} ") else f"{r.where}: {r.reason}")
         for r in failed
     )
+    told = (line if r.model == ready.model else rejection_line(r) for r, line in own)
+    return "\n".join(f"• {line}" for line in dict.fromkeys(told))
 
 
 def silence_line(step: Silence) -> str:

@@ -118,10 +118,12 @@ def new_name(typed: str, taken: Iterable[str]) -> str:
         raise RequestRefused("A name holds no `#` and no backtick, and does not begin with `@`.")
     for other in taken:
         if shown_name(other).casefold() == name.casefold():
-            raise RequestRefused(
-                f"There is a persona **{shown_name(other)}** already. Take another name, or change "
-                "that one by `/personas edit`."
-            )
+            # Of a file only its owner changes anything, on the machine.
+            way = "begin with its texts by `copy:`"
+            if other != shown_name(other):
+                way = "change that one by `/personas edit`"
+            head = f"There is a persona **{shown_name(other)}** already."
+            raise RequestRefused(f"{head} Take another name, or {way}.")
     return name
 
 

@@ -59,6 +59,9 @@ class SetValue:
     """UTC milliseconds."""
 
 
+TokenLimit = Literal["server", "owner"]
+"""Who gave a limit on a person's tokens."""
+
 Stored = Mapping[tuple[PlaceId, SettingName], SetValue]
 
 _ON_OFF = ("on", "off")
@@ -74,7 +77,10 @@ FORMS: Mapping[SettingName, SettingForm] = {
         "Answers without a mention in", "channels", _HERE, "`discord.unprompted_channels`"
     ),
     "channels": SettingForm(
-        "Answers only in", "channels", ("server",), "every channel of `discord.allowed_channels`"
+        "Answers only in",
+        "channels",
+        ("server",),
+        "every channel that the owner allows (`discord.allowed_channels`)",
     ),
     "answered": SettingForm("Answers only", "people", _HERE, "everybody"),
     "own_choice": SettingForm(
@@ -229,9 +235,7 @@ def rules_at(
     )
 
 
-def check_tokens(
-    used: int, limit: int | None, left_s: float, *, whose: Literal["server", "owner"]
-) -> None:
+def check_tokens(used: int, limit: int | None, left_s: float, *, whose: TokenLimit) -> None:
     """Pass when somebody has tokens left today.
 
     Args:

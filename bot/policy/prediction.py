@@ -307,7 +307,7 @@ def _resident(host: HostSnapshot, model: Model, usable: Sequence[Instance]) -> O
     if waiting:
         words = f"busy: {waiting} waiting"
     elif leases >= slots:
-        words = f"busy: all {slots} slots taken"
+        words = f"busy: all {slots} slots taken" if slots > 1 else "busy: its one slot is taken"
     else:
         words = f"in memory, {leases} of {slots} slots taken" if leases else "in memory and idle"
         read = ", has read this conversation"

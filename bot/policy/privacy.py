@@ -44,7 +44,7 @@ _CALLED: Mapping[OriginKind, str] = {
 """What words are called, for people."""
 
 _ANOTHER = "choose another by `/persona`"
-OPENS_OWN = "`/settings local_only:off` opens them (in a terminal `/private off`)"
+OPENS_OWN = "`/settings local_only:off` opens them"
 """Of a person's own words."""
 _OPENS_PLACE = "an admin can open it by `/settings local_only:off`"
 

@@ -17,7 +17,7 @@ from bot.documents.persona_files import changed, settings_text
 from bot.domain.chat import TurnKind
 from bot.domain.errors import NotPermitted, RequestRefused, UnknownName
 from bot.domain.events import Failed, Finished, Notice, TextDelta
-from bot.domain.ids import PersonaName
+from bot.domain.ids import HostName, PersonaName
 from bot.domain.personas import Made, Persona, PersonaScope
 from bot.policy.access import EVERY_RIGHT
 from bot.policy.choice import Scope
@@ -105,6 +105,33 @@ async def test_of_one_name_the_nearest_is_meant(tmp_path: Path) -> None:
         for name in ("Muse", "MUSE "):
             with pytest.raises(RequestRefused, match="already"):
                 home.lantern.personas.blank(name, "server", ADMIN, None)
+
+
+async def test_who_is_deleted_while_a_question_waits_begins_no_answer_to_it(tmp_path: Path) -> None:
+    config = sim("studio", QWEN, parallel=1)
+    async with house(tmp_path, config, personas=SAGE) as home:
+        studio = home.hosts["studio"]
+        made = await make(home, "Muse", "server", ADMIN)
+        studio.faults.stall_after_tokens(20)
+        async with asyncio.TaskGroup() as tasks:
+            begun = tasks.create_task(home.ask("[[tokens 40]]", persona=made.persona.name))
+            await studio.journal.wait_for(PredictionStarted)
+            asked = home.ask("[[tokens 5]]", user=BOB, persona=made.persona.name)
+            waits = tasks.create_task(asked)
+            await home.lantern.fleet.host(HostName("studio")).until(lambda now: bool(now.waiting))
+            await home.lantern.personas.delete("muse", ADMIN)
+            studio.faults.clear("stall_after_tokens")
+        # What has begun is never cut.
+        assert isinstance(begun.result().last, Finished)
+        refused = waits.result().last
+        assert isinstance(refused, Failed)
+        words = "Muse was deleted while this waited; Retry has another persona answer."
+        assert refused.error.user_message == words
+        assert len(studio.journal.of(PredictionStarted)) == 1
+        request = home.request("", user=BOB, parent=waits.result().turn, kind="retry")
+        again = await home.play(request)
+        assert isinstance(again.last, Finished)
+        assert again.receipt.persona == "default"
 
 
 async def test_a_deleted_private_persona_never_opens_what_was_meant_for_it(tmp_path: Path) -> None:

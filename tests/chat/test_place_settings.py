@@ -104,10 +104,10 @@ async def test_who_answers_by_default_is_chosen_and_taken_back(tmp_path: Path) -
     async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:
         switch, rights = home.lantern.switch, Rights(is_admin=True, may_switch=True)
         await switch.set_default(PLACE, BOB, "server", "sage", rights)
-        assert await switch.defaults(PLACE) == {"server": "sage"}
+        assert await switch.defaults(PLACE) == {None: "default", "server": "sage"}
         assert (await home.ask("hello")).receipt.persona == "sage"
         await switch.set_default(PLACE, BOB, "server", None, rights)
-        assert await switch.defaults(PLACE) == {}
+        assert await switch.defaults(PLACE) == {None: "default"}
         assert (await home.ask("hello")).receipt.persona == "default"
 
 

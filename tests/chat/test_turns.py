@@ -366,6 +366,26 @@ async def test_a_foreign_instance_makes_room_for_a_chat_where_its_owner_allows_i
         ]
 
 
+async def test_what_is_still_being_loaded_is_not_called_unknown(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        studio, acts = home.hosts["studio"], home.lantern.acts
+        studio.faults.stall_load()
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(home.ask("hello"))
+            await home.lantern.fleet.host(HostName("studio")).until(
+                lambda now: now.load is not None
+            )
+            words = (
+                f"`{QWEN.key}` is still being loaded on studio; Cancel under its load ends that."
+            )
+            with pytest.raises(RequestRefused, match=words):
+                await acts.unload(None, "qwen3-8b")
+            with pytest.raises(UnknownName):
+                await acts.unload(None, "gemma")
+            studio.faults.clear("stall_load")
+        assert isinstance(asked.result().last, Finished)
+
+
 async def test_an_unload_the_host_refuses_is_not_called_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -594,7 +614,7 @@ async def test_what_is_about_to_be_read_is_stored_before_its_second_is_over(
         open_turns.showing(TurnId("nobody's"))
         home.hosts["studio"].faults.stall_after_tokens(3)
         async with open_turns.open(home.request("[[tokens 50]] Why?")) as events:
-            texts = ""
+            texts, turn = "", TurnId("")
             async for event in events:
                 texts += event.text if isinstance(event, TextDelta) else ""
                 (turn,) = open_turns.running()

@@ -22,6 +22,7 @@ from bot.chat.words import (
     resuming_line,
     seconds_text,
     stopped_text,
+    unready_lines,
     why_text,
 )
 from bot.domain.chat import (
@@ -54,6 +55,17 @@ from bot.policy.conversation import continued
 STUDIO, LAPTOP = HostName("studio"), HostName("laptop")
 QWEN, GEMMA = ModelKey("qwen/qwen3-8b"), ModelKey("google/gemma-3-4b")
 SAGE = PersonaName("sage")
+
+
+def test_who_could_not_load_is_told_and_named_once() -> None:
+    drains = Rejection(STUDIO, QWEN, "studio is draining and takes no new turns.")
+    other = Rejection(STUDIO, GEMMA, "away")
+    ready = Readiness(QWEN, None, None, (drains, drains, AWAY, other))
+    assert unready_lines(ready) == (
+        "• studio is draining and takes no new turns.\n"
+        "• studio: away: 10.0.0.2:1234 refuses connections\n"
+        f"• studio (`{GEMMA}`): away"
+    )
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ from cogs._access import Access
 from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._webhooks import Webhooks
-from cogs.chat import HOW_TO_ASK, SPENT, UNREADABLE, Chat
+from cogs.chat import HELD, HOW_TO_ASK, MUTE, UNREADABLE, Chat
 
 
 class House:
@@ -404,7 +404,7 @@ async def test_in_an_open_channel_one_without_tokens_is_told_once_and_then_shown
         message.add_reaction = AsyncMock(side_effect=signs.append)
         await cog.on_message(message)
     assert ["tokens of today" in said for said in house.sent] == [True]
-    assert signs == [SPENT, SPENT]
+    assert signs == [HELD, HELD]
     # Where reactions are not permitted it stays silent.
     message = house.message("question 4")
     message.id, message.add_reaction = 49, AsyncMock(side_effect=http_error(403, 50013))
@@ -416,6 +416,48 @@ async def test_in_an_open_channel_one_without_tokens_is_told_once_and_then_shown
     message.id = 50
     await cog.on_message(message)
     assert len(house.turns.requests) == 1
+
+
+async def test_who_asks_too_fast_is_told_once_and_then_shown_a_sign_at_a_time() -> None:
+    house = House(rules=DiscordRules(rate=RateRule(1, 60.0)))
+    signs, is_signed, may_go = list[str](), asyncio.Event(), asyncio.Event()
+
+    async def sign(shown: str) -> None:
+        signs.append(shown)
+        is_signed.set()
+        await may_go.wait()
+
+    async def ask(nth: int) -> None:
+        message = house.message(f"<@9> question {nth}", is_mention=True)
+        message.id, message.add_reaction = 41 + nth, sign
+        await house.cog.on_message(message)
+
+    await ask(0)
+    await ask(1)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ask(2))
+        await is_signed.wait()
+        # While one sign is being set no other is: Discord takes four a second.
+        await ask(3)
+        await ask(4)
+        may_go.set()
+    assert len(house.turns.requests) == 1
+    assert ["Slow down" in said for said in house.sent] == [False, True]
+    assert signs == [HELD]
+    await ask(5)
+    assert signs == [HELD, HELD]
+
+
+@pytest.mark.parametrize("fault", [http_error(403, 50013), http_error(404, 10003)])
+async def test_where_nothing_may_be_sent_the_question_gets_a_sign(fault: Exception) -> None:
+    house = House()
+    house.channel.send.side_effect = fault
+    message = house.message("<@9> hello", is_mention=True)
+    message.add_reaction = AsyncMock()
+    await house.cog.on_message(message)
+    # Of a channel that is gone there is nobody to tell.
+    is_told = isinstance(fault, discord.Forbidden)
+    assert [call.args for call in message.add_reaction.await_args_list] == [(MUTE,)] * is_told
 
 
 async def test_whose_tokens_were_spent_while_a_question_waited_was_told_by_its_reply() -> None:

@@ -88,6 +88,19 @@ async def test_a_person_sees_their_own_questions_here_or_everywhere(cog: Memory)
     assert said_to(await give(cog, "show", user=2)) == ["I keep no question of yours here."]
 
 
+async def test_what_is_cut_in_the_list_says_so(cog: Memory) -> None:
+    store = cog._turns.store  # pyright: ignore[reportPrivateUsage]  # the fixture's
+    for name, said in (("c", "x" * 150), ("d", "y" * 151)):
+        asked = replace(stored_turn(""), id=TurnId(name), status="running", user_text=said)
+        await store.begin(asked)
+        await store.finish(asked.id, "done", "word " * 40, "", RECEIPT)
+    (said,) = said_to(await give(cog, "show", "everywhere"))
+    lines = said.splitlines()
+    assert lines[0].endswith("y" * 150 + " …")
+    assert lines[2].endswith("x" * 150)
+    assert lines[3].endswith("word …")
+
+
 @pytest.mark.parametrize("limit", [10_000, 400])
 async def test_a_person_takes_everything_along_as_a_file(cog: Memory, limit: int) -> None:
     await give(cog, "remember", "I like tea")

@@ -476,7 +476,7 @@ async def test_lists_and_texts_are_told_to_who_may_see_them(room: Room) -> None:
     for user, sees in ((1, True), (2, False), (OWNER, False)):
         listed = interaction_of(user)
         await give(room.cog.list, room.cog, listed)
-        assert ("**Muse** · `auto` · made in a chat" in said_to(listed)[0]) is sees
+        assert ("**Muse** · `auto` · yours" in said_to(listed)[0]) is sees
     shown = interaction_of(1)
     await give(room.cog.show, room.cog, shown, "sage")
     assert "Prompt: Be calm." in said_to(shown)[0]

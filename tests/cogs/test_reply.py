@@ -34,6 +34,7 @@ from bot.policy.pacing import Pacers
 from bot.policy.place_rules import SettingName
 from bot.policy.speakers import Speaker
 from cogs._reply import BEHIND_S, LAST_EDITS_S, TIME_IS_UP, Replies
+from cogs._reply_view import PATIENCE_S
 from cogs._view import Act, MessageView
 
 SPEAKER = Speaker("sage", "https://example.org/sage.png")
@@ -356,3 +357,14 @@ def test_what_is_about_to_be_read_is_noted_with_each_call_that_shows_it() -> Non
     *shown, _ = paper.calls
     assert turns.showed == [(TURN, call.at) for call in shown]
     assert len(shown) == 2
+
+
+def test_a_wait_that_is_over_is_not_told_for_longer_than_a_short_reading() -> None:
+    earlier = Queued(None, MODEL, 1)
+    turns, paper = ScriptedTurns((STARTED, earlier, 2.0, READING, 7.0, FINISHED)), PaperTransport()
+    played(turns, paper)
+    first, second, *_ = paper.calls
+    assert first.view is not None
+    assert second.view is not None
+    assert ("Waiting" in first.view.content, "reading" in second.view.content) == (True, True)
+    assert second.at == pytest.approx(2.0 + PATIENCE_S)

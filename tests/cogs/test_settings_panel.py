@@ -157,6 +157,22 @@ async def test_a_page_stays_within_discords_limits_however_full(scope: str) -> N
         assert "hier gesetzt von <@1>" in texts(view)
 
 
+async def test_two_personas_of_one_name_are_told_apart_where_one_is_picked() -> None:
+    house = House()
+    muses = [Persona(PersonaName(f"muse#{n}1234567"), source=f"made {n}") for n in "ab"]
+    shelf: Any = house.lantern.shelf
+    shelf.seen_by = Mock(return_value=muses)
+    house.lantern.switch.defaults = AsyncMock(return_value={None: "sage"})
+    shown = page(await house.press("to server", level="channel"))
+    assert "**Who answers** · not set here: sage, from `discord.default_persona`" in texts(shown)
+    selects = [i for i in shown.walk_children() if isinstance(i, discord.ui.Select)]
+    (who,) = [s for s in selects if s.custom_id.endswith(":persona")]
+    assert [(o.label, o.description, o.value) for o in who.options[1:]] == [
+        ("muse", "made a", "muse#a1234567"),
+        ("muse", "made b", "muse#b1234567"),
+    ]
+
+
 async def test_a_page_says_where_each_value_comes_from() -> None:
     house = House()
     await house.settings.change(HERE, "server", {"turns_per_minute": ["9"]}, ADMIN)

@@ -4,11 +4,13 @@ from dataclasses import replace
 from unittest.mock import AsyncMock
 
 import pytest
-from cogs_doubles import give, interaction_of, lantern_of, said_to
+from cogs_doubles import give, interaction_of, lantern_of, said_to, settings_of
 
 from bot.chat.lantern import Lantern
+from bot.chat.place_settings import Configured
 from bot.chat.usage import UsageReport
 from bot.chat.words import cloud_notice, provider_lines, usage_text
+from bot.domain.chat import Asker, Place
 from bot.domain.cloud import (
     Account,
     BudgetNews,
@@ -59,6 +61,21 @@ async def test_usage_tells_mine_and_the_servers(guild: int | None, reports: int)
     await give(General.usage, General(lantern, NOBODY), interaction, "today")
     assert report.await_count == reports
     assert "3 local answers" in said_to(interaction)[-1]
+    assert "Tokens today" not in said_to(interaction)[-1]
+
+
+async def test_usage_tells_what_is_used_of_each_limit_on_tokens() -> None:
+    settings = settings_of(Configured(tokens_per_day=90), used=1040)
+    admin = Asker(UserId("discord:2"), is_admin=True)
+    place = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))
+    await settings.change(place, "server", {"tokens_per_day": ["50"]}, admin)
+    lantern = replace(lantern_of(), place_settings=settings)
+    lantern.tally.report = AsyncMock(return_value=USED)
+    interaction = interaction_of(guild=5)
+    await give(General.usage, General(lantern, NOBODY), interaction, "today")
+    lines = said_to(interaction)[-1].splitlines()
+    assert "Tokens today in this server: 1,040 of 50 used" in lines
+    assert "Tokens today everywhere: 1,040 of 90 used" in lines
 
 
 async def test_my_words_can_be_kept_here_by_myself() -> None:

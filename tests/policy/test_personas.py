@@ -115,8 +115,8 @@ def test_texts_of_a_private_persona_are_its_makers_and_the_owners() -> None:
         ("a`b", "holds no `#`"),
         ("@everyone", "does not begin with `@`"),
         ("x" * (LONGEST_NAME + 1), f"at most {LONGEST_NAME}"),
-        ("SAGE", "There is a persona **sage** already"),
-        ("Muse", "There is a persona **muse** already"),
+        ("SAGE", "There is a persona **sage** already. Take another name, or begin with its texts"),
+        ("Muse", "There is a persona **muse** already. Take another name, or change that one by"),
         ("Zoe\u0308", "There is a persona **zo\u00eb** already"),
     ],
 )

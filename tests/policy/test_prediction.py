@@ -170,7 +170,7 @@ def test_every_turn_waiting_before_counts() -> None:
 def test_an_instance_with_one_slot_has_one_even_where_the_host_has_four() -> None:
     found = _predict(host(instances=[instance(leases=1, parallel=1)]))
     assert found.queue_s == TURN_S
-    assert found.reason == "busy: all 1 slots taken"
+    assert found.reason == "busy: its one slot is taken"
 
 
 def test_as_many_waiting_as_at_work_are_no_idle_model() -> None:

@@ -15,6 +15,7 @@ from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, ModelKey, PlaceId, UserId
 from bot.domain.personas import Persona
 from bot.policy.place_rules import SetValue, Stored
+from bot.policy.privacy import OPENS_OWN
 from bot.terminal import facts
 from bot.terminal.screen import Screen, Steps
 
@@ -40,6 +41,14 @@ def screen(*, is_live: bool) -> tuple[Screen, io.StringIO]:
     out = io.StringIO()
     console = Console(file=out, width=240, force_terminal=is_live, color_system=None)
     return Screen(console), out
+
+
+def test_a_way_out_is_told_as_it_is_typed_here() -> None:
+    shown, out = screen(is_live=False)
+    shown.line(f"Kept here; {OPENS_OWN}.")
+    shown.markdown(f"Kept here; {OPENS_OWN}.")
+    said = ["Kept here; `/private off` opens them.", "Kept here; /private off opens them."]
+    assert out.getvalue().splitlines() == said
 
 
 @pytest.mark.parametrize("is_live", [True, False])
