@@ -106,6 +106,7 @@ async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
         where = "" if path.exists() else f"There is no database at {path.absolute()}. "
         Screen(Console()).line(f"{where}{words} Add one: lantern keys add NAME")
         return
+    now_ms = int(utcnow().timestamp() * 1000)
     rows = [
         (
             key.name,
@@ -115,7 +116,9 @@ async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
             "" if key.daily_micro_usd is None else f"${key.daily_micro_usd / 1_000_000:g}",
             str(told["rate"] or ""),
             str(told["last_used"] or "never"),
-            str(told["expires"] or "never"),
+            # Whoever looks why a client is refused sees it here.
+            f"{'over since ' if 0 < (key.expires_at_ms or 0) <= now_ms else ''}"
+            f"{told['expires'] or 'never'}",
         )
         for key, told in ((key, key.record()) for key in known)
     ]

@@ -102,15 +102,24 @@ class UnknownName(RequestRefused):
         nearest: Sequence[str],
         known: Sequence[str] = (),
         unasked: Sequence[str] = (),
+        *,
+        is_unclear: bool = False,
     ) -> None:
-        """``known`` is shown where nothing is near; ``unasked`` are hosts that may have it."""
+        """``known`` is shown where nothing is near; ``unasked`` are hosts that may have it.
+
+        With ``is_unclear`` each of ``nearest`` may be meant.
+        """
         # A typo is mended by one near name; a stranger needs to see what there is.
         shown = ", ".join(f"`{n}`" for n in nearest or known)
         hint = f" {'Nearest' if nearest else 'Known here'}: {shown}." if shown else ""
         where = " on the hosts that answer" if unasked else ""
         # What only a host that is down has was denied, and something else named in its place.
         rest = f" {', '.join(unasked)} could not be asked, and may have it." if unasked else ""
-        super().__init__(f"There is no {kind} `{name}`{where}.{hint}{rest}")
+        if is_unclear:
+            # "There is no model `qwen3`" was said beside two that a part of the name finds.
+            super().__init__(f"`{name}` fits more than one {kind}: {shown}. Say more of it.")
+        else:
+            super().__init__(f"There is no {kind} `{name}`{where}.{hint}{rest}")
         self.kind = kind
         self.name = name
         self.nearest = tuple(nearest)

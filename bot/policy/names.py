@@ -32,7 +32,9 @@ def resolve(kind: str, name: str, known: Iterable[str], unasked: Sequence[str] =
     meant = _meant(typed.casefold(), names) if typed else ()
     if len(meant) == 1:
         return meant[0]
-    raise UnknownName(kind, typed, meant[:3] or nearest(typed, names), sorted(names)[:5], unasked)
+    if meant:
+        raise UnknownName(kind, typed, meant[:3], is_unclear=True)
+    raise UnknownName(kind, typed, nearest(typed, names), sorted(names)[:5], unasked)
 
 
 def nearest(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:

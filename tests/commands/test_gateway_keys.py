@@ -2,6 +2,7 @@
 
 import json
 import math
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,27 @@ async def test_a_key_is_shown_once_and_listed_without_it(
     assert listed["expires"] > listed["created"]
     await list_keys(loaded(tmp_path), as_json=False)
     assert key[16:] not in capsys.readouterr().out
+
+
+async def test_the_list_says_which_key_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    await made(tmp_path, "for-ever")
+    await made(tmp_path, "editor", expires="90d")
+    capsys.readouterr()
+    ends_at = datetime.fromisoformat(await shown_end(tmp_path, capsys))
+    for now, is_over in ((ends_at - timedelta(seconds=1), False), (ends_at, True)):
+        at = now.replace(microsecond=999_000) if is_over else now
+        monkeypatch.setattr("bot.commands.keys.utcnow", lambda at=at: at)
+        await list_keys(loaded(tmp_path), as_json=False)
+        assert capsys.readouterr().out.count("over since") == is_over
+
+
+async def shown_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    await list_keys(loaded(folder), as_json=True)
+    editor, _ = json.loads(capsys.readouterr().out)
+    return str(editor["expires"])
 
 
 async def test_without_a_key_it_is_said_what_that_means_and_how_one_is_made(
