@@ -443,7 +443,7 @@ def _serving(
 ) -> tuple[Turns, Relaying, Answering]:
     """What answers by hosts and providers: people's turns, clients' requests, and single jobs."""
     hosts = HostServing(fleet, inference)
-    answering = Answering(hosts, CloudServing(providers), planner.rest_of)
+    answering = Answering(hosts, CloudServing(providers), planner.rest_of, fleet.snapshot)
     answers = None
     if plan.cache_ttl_s is not None:
         answers = AnswerStore(database, ttl_s=plan.cache_ttl_s, max_entries=plan.cache_entries)

@@ -174,3 +174,14 @@ def test_no_change_is_told_twice() -> None:
     told = re.split(r"^(?=- |### )", text_of(HOUSE / "CHANGELOG.md"), flags=re.M)
     found = Counter(line.strip() for line in told if line.startswith("- "))
     assert [line for line, count in found.items() if count > 1] == []
+
+
+def test_each_row_of_a_table_has_the_columns_of_its_head() -> None:
+    # Rows of one table were once overwritten with those of another that begin alike.
+    found: list[str] = []
+    for path in (*HOUSE.glob("*.md"), *(HOUSE / "docs").rglob("*.md")):
+        text = re.sub(r"^```.*?^```|`[^`\n]*`", "", text_of(path), flags=re.M | re.S)
+        for rows in re.findall(r"(?:^\|.*\|\n)+", text, re.M):
+            head, *rest = rows.splitlines()
+            found += [f"{path.name}: {row}" for row in rest if row.count("|") != head.count("|")]
+    assert found == []

@@ -284,7 +284,9 @@ async def lantern(evening: Evening) -> AsyncGenerator[Serve]:
             fleet.snapshot, ChatRules(PersonaName("default")), providers.snapshots,
             providers.prepare,
         )  # fmt: skip
-        answering = Answering(HostServing(fleet, streams), CloudServing(providers), planner.rest_of)
+        answering = Answering(
+            HostServing(fleet, streams), CloudServing(providers), planner.rest_of, fleet.snapshot
+        )
         await fleet.settled(5.0)
         timers = [
             tasks.create_task(_every(rules.probe_every_s, fleet.probe_all)),

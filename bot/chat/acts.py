@@ -86,6 +86,7 @@ class FleetActs:
                 min_context=(load and load.context_length) or 0,
                 idle_ttl_s=idle_ttl_s or self._rules.idle_ttl_s,
                 user="by hand",
+                purpose="order",
             )
             if host is not None:
                 route = Route((Candidate(key, self._catalog.host(host)),))

@@ -15,12 +15,13 @@ from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
 from bot.chat.planning import Job
-from bot.chat.standing import nobody_words
+from bot.chat.standing import away_words, nobody_words
 from bot.chat.walk import Newcomers, walk, without
 from bot.cloud.serve import ProviderTries
 from bot.domain.chat import Candidate
 from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unavailable
 from bot.domain.events import FellBack, Resuming
+from bot.domain.hosts import FleetSnapshot
 from bot.domain.ids import HostName, ModelKey
 from bot.policy.choice import way_back
 from bot.policy.privacy import LocalOnly
@@ -39,10 +40,17 @@ RestOf = Callable[[Job, ModelKey, str, int, Collection[HostName]], Job]
 class Answering:
     """Serves jobs; holds no state between them."""
 
-    def __init__(self, hosts: HostServing, cloud: CloudServing, rest_of: RestOf) -> None:
+    def __init__(
+        self,
+        hosts: HostServing,
+        cloud: CloudServing,
+        rest_of: RestOf,
+        snapshot: Callable[[], FleetSnapshot],
+    ) -> None:
         self._hosts = hosts
         self._cloud = cloud
         self._rest_of = rest_of
+        self._snapshot = snapshot
 
     async def answer(
         self, job: Job, draft: Draft, override: Override, newcomers: Newcomers | None = None
@@ -107,7 +115,7 @@ class Answering:
             newcomers=newcomers,
         )
         if served is None:
-            raise _nobody(job, draft)
+            raise _nobody(job, draft, away_words(self._snapshot()))
 
     async def _serve(
         self,
@@ -181,7 +189,7 @@ def _without(job: Job, broken: Collection[HostName]) -> Job:
     return replace(job, route=without(job.route, broken), replan=again)
 
 
-def _nobody(job: Job, draft: Draft) -> NoCandidates:
+def _nobody(job: Job, draft: Draft, away: str) -> NoCandidates:
     """Briefly for readers, in full for the log; ``/why`` has it all from the receipt."""
     attempts, asking, route = draft.so_far.attempts, job.asking, job.route
     kept_home = ""
@@ -196,7 +204,10 @@ def _nobody(job: Job, draft: Draft) -> NoCandidates:
         own = f"the persona's own model{'' if back else ' answers'}"
         # By its name: behind a host's long words "it" could be anything.
         chosen = f"`{resolved.model}` is {resolved.model_reason}; {how} {own}."
-    words = nobody_words(route, attempts, model=resolved.model, chosen=chosen, kept_home=kept_home)
+    model = resolved.model
+    words = nobody_words(
+        route, attempts, model=model, chosen=chosen, kept_home=kept_home, away=away
+    )
     details = [f"{r.where} ({r.model}): {r.reason}" for r in (*attempts, *route.rejected)]
     kinds = [a.kind for a in attempts if a.kind is not None]
     return NoCandidates(words, kinds, "; ".join(details))

@@ -102,7 +102,8 @@ def _host_lines(host: HostSnapshot, nth: int) -> list[str]:
         busy = f" · {instance.leases} answering" if instance.leases else ""
         lines.append(f"└ `{instance.identifier}`{busy}")
     if host.load is not None:
-        lines.append(f"└ 📦 `{host.load.model_key}` loading {host.load.fraction:.0%}")
+        guess = ", before anybody asks for it" if host.load.is_guess else ""
+        lines.append(f"└ 📦 `{host.load.model_key}` loading {host.load.fraction:.0%}{guess}")
     if waiting := sum(host.waiting.values()):
         lines.append(f"└ ⏳ {waiting} waiting")
     return lines

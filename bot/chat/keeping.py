@@ -5,6 +5,7 @@ Where its owner wants that, it also loads what is usually asked for at this time
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -106,7 +107,8 @@ class Keeper:
         for name, key in pins:
             if name in hosts:
                 self._pin_copies(hosts[name], key)
-        wishes = [(Wish(key, idle_ttl_s=None, user=KEEPER, priority="low"), n) for n, key in pins]
+        pinned = Wish(ModelKey(""), idle_ttl_s=None, user=KEEPER, priority="low", purpose="order")
+        wishes = [(replace(pinned, model_key=key), n) for n, key in pins]
         wanted = [*(Keep(wish, name) for wish, name in wishes), *kept_by(self._personas())]
         due: list[Keep] = []
         for keep in wanted:
@@ -138,7 +140,8 @@ class Keeper:
                 # Past the time it is loaded for, should they come late.
                 rest_s = 2 * SOON.total_seconds()
                 context = load.context_length or 0
-                wishes.append(Wish(key, load, context, rest_s, USUAL_HOURS, priority="low"))
+                wish = Wish(key, load, context, rest_s, USUAL_HOURS, priority="low")
+                wishes.append(replace(wish, purpose="hint"))
         for wish, name in plan_preload(snapshot, wishes):
             self._guessed[wish.model_key] = now
             _log.info("model loaded for its usual hours", host=name, model=wish.model_key)

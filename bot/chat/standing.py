@@ -9,6 +9,7 @@ from functools import partial
 
 from bot.domain.chat import Receipt, Rejection, Route
 from bot.domain.errors import BRIEFLY, FailureKind
+from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, ModelKey
 
 _NAMED = 3
@@ -61,6 +62,7 @@ def nobody_words(
     model: ModelKey,
     chosen: str = "",
     kept_home: str = "",
+    away: str = "",
 ) -> str:
     """That nobody could answer, who stands how, and where to read more.
 
@@ -70,10 +72,11 @@ def nobody_words(
         model: What was wanted.
         chosen: Why it is that one alone, and the way back; empty where others may answer as well.
         kept_home: Why no provider may be asked; empty where any may.
+        away: Since when hosts are out, as ``away_words`` says it.
     """
     failed = (*route.rejected, *attempts)
     standing = _standing_of(failed)
-    more = f" {chosen}" if chosen else ""
+    more = "".join(f" {words}" for words in (away, chosen) if words)
     more += f" These words are local only ({kept_home})." if kept_home else ""
     if not standing:
         none = "is set up" if model == AUTO else f"has `{model}`; `/model` shows what there is"
@@ -82,6 +85,26 @@ def nobody_words(
     # A host with another model stood free beside it, which read as a fault of the machines.
     by = f" with `{model}`" if chosen else ""
     return f"{who} can answer{by} right now: {standing_words(failed)}{more} (`/why`)"
+
+
+def looking_words(hosts: Iterable[HostSnapshot]) -> str:
+    """That hosts which are out are looked at once more; empty where none is."""
+    names = [str(host.name) for host in hosts if host.state in ("unknown", "down")]
+    if not names:
+        return ""
+    return f"🔎 Looking whether {_who(names)} {'is' if len(names) == 1 else 'are'} back …"
+
+
+def away_words(fleet: FleetSnapshot) -> str:
+    """Since when all hosts are out, and when they are looked for; empty where one is not."""
+    hosts = fleet.hosts.values()
+    lost = [host.away_since for host in hosts if host.away_since is not None]
+    if not lost or len(lost) < len(hosts):
+        return ""
+    # Of several the one lost last: since then nobody could answer.
+    since = f"for {_span(max(0.0, fleet.taken_at - max(lost)))}"
+    again = "Lantern looks again at least once a minute, and with each question."
+    return f"That has been so {since}; {again}"
 
 
 def standing_words(failed: Iterable[Rejection]) -> str:
@@ -144,9 +167,12 @@ def _slow(route: Route) -> dict[str, str]:
     found: dict[str, str] = {}
     for candidate in route.candidates:
         if candidate.host is not None and (seconds := candidate.seconds) is not None:
-            span = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-            found[candidate.where] = f"~{span} away"
+            found[candidate.where] = f"~{_span(seconds)} away"
     return found
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _grouped(briefs: Mapping[str, str]) -> str:

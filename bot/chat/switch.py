@@ -311,7 +311,8 @@ class Switch:
         async def produce(emit: Callable[[Progress | Readiness], Awaitable[None]]) -> None:
             resolved = await self._choices.resolve(place, user, persona, model)
             job = await self._next_job(resolved, place, user)
-            ready = await load_first(self._fleet, job.wish, job.route, emit)
+            wish = replace(job.wish, purpose="order")
+            ready = await load_first(self._fleet, wish, job.route, emit)
             await emit(replace(ready, provider=resolved.provider))
 
         return safe_channel(produce)
@@ -331,6 +332,7 @@ class Switch:
         fleet, wish = self._fleet.snapshot(), job.wish
         ttl_s = min(wish.idle_ttl_s or WARM_UP_TTL_S, WARM_UP_TTL_S)
         guess = replace(wish, model_key=first.model, idle_ttl_s=ttl_s, user=WARM_UP, priority="low")
+        guess = replace(guess, purpose="hint")
         if may_warm_up(fleet.hosts[first.host], guess, fleet.taken_at):
             _log.info("model warmed up", host=first.host, model=first.model)
             async with self._fleet.host(first.host).lease(guess):

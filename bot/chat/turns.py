@@ -27,6 +27,7 @@ from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Job, Planner
 from bot.chat.running import Ending, Running
 from bot.chat.safe_channel import Handover, safe_channel
+from bot.chat.standing import looking_words
 from bot.chat.usage import Tally
 from bot.chat.walk import FirstLook
 from bot.chat.words import candidate_line, rejection_line
@@ -81,8 +82,8 @@ RESTARTING = "Lantern is restarting."
 CLOSE_S = 5.0
 """Longest a turn waits for its end to be stored before it says how it ended."""
 
-SLOW_STORE_S = 3.0
-"""A question that waits longer to be stored is told why."""
+SLOW_STORE_S, SLOW_LOOK_S = 3.0, 0.5
+"""A question that waits longer to be stored, or for hosts that are out, is told why."""
 
 BUSY = "The database is busy; this waits for it."
 
@@ -333,7 +334,7 @@ class Turns:
         ending: Ending | None = None
         try:
             redoes = None if asking.redone is None else asking.redone.id
-            async with _said_when_slow(draft):
+            async with _said_when_slow(draft, BUSY, SLOW_STORE_S):
                 if kind == "continue":
                     is_there = await self.store.resume(turn.id, asking.request.question)
                     running.before = turn
@@ -417,6 +418,9 @@ class Turns:
             partial(self._planner.job, asking),
             lambda job: job.route,
             lambda job: self._planner.pays_unseen(job.route, job),
+            lambda: _said_when_slow(
+                draft, looking_words(self._fleet.snapshot().hosts.values()), SLOW_LOOK_S
+            ),
         )
         draft.so_far = replace(draft.so_far, route=job.route)
         if _stdlib.isEnabledFor(logging.DEBUG):
@@ -578,17 +582,15 @@ def _greeting(asking: Asking) -> str:
 
 
 @asynccontextmanager
-async def _said_when_slow(draft: Draft) -> AsyncGenerator[None]:
-    """Tells the asker of a database that lets a question wait."""
+async def _said_when_slow(draft: Draft, text: str, after_s: float) -> AsyncGenerator[None]:
+    """Tells the asker what lets a question wait, where it does for so long."""
     async with asyncio.TaskGroup() as group:
 
         async def say() -> None:
-            await draft.emit(Notice(BUSY, is_passing=True))
+            await draft.emit(Notice(text, is_passing=True))
 
         # A timer, not a task: nearly every question is stored in a millisecond.
-        timer = asyncio.get_running_loop().call_later(
-            SLOW_STORE_S, lambda: group.create_task(say())
-        )
+        timer = asyncio.get_running_loop().call_later(after_s, lambda: group.create_task(say()))
         failed = None
         try:
             yield

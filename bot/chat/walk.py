@@ -3,8 +3,16 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -273,6 +281,7 @@ class FirstLook:
         plan: Callable[[], Planned],
         route_of: Callable[[Planned], Route],
         pays_unseen: Callable[[Planned], bool],
+        looking: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> Planned:
         """The plan of a question by which nobody is paid while a host may serve that is not seen.
 
@@ -280,12 +289,14 @@ class FirstLook:
             plan: Makes it, as things stand at the moment.
             route_of: Its route.
             pays_unseen: Would a provider answer by it first, though a host is being looked at?
+            looking: Is around one more look at hosts that are out.
         """
         found = plan()
         if not route_of(found).candidates:
             # A host that is out may just have started, or only have stumbled: one more look. Before
             # the wait, not after it: this look may leave a provider and a host that nobody knows.
-            await self._fleet.look_again()
+            async with self._bounded(), looking():
+                await self._fleet.look_again()
             found = plan()
         if pays_unseen(found):
             # Every start paid the cloud although hosts were up: no probe had come back yet.
@@ -299,10 +310,18 @@ class FirstLook:
         A host that stumbled is being looked at until a second probe has failed: on a busy machine
         one probe that was late once sent a question to be paid for.
         """
+        async with self._bounded():
+            # Who was asked and broke may be back in a moment, and is not asked again all the same.
+            await self._fleet.until(is_enough, self._left_s, self._known)
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncGenerator[None]:
+        """Ends what it is around once no time is left, and takes off what that took."""
         clock = asyncio.get_running_loop().time
         began_s = clock()
-        # Who was asked and broke may be back in a moment, and is not asked again all the same.
-        await self._fleet.until(is_enough, self._left_s, self._known)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._left_s):
+                yield
         self._left_s = max(0.0, self._left_s - (clock() - began_s))
 
     async def newcomers(self, route: Route, again: Callable[[], Route]) -> tuple[Candidate, ...]:

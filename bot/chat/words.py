@@ -103,10 +103,12 @@ def progress_line(step: Progress) -> str:
 
 
 def left_words(step: Loading) -> list[str]:
-    """What is known of a load's end: how long it still takes, that it takes longer than usual."""
+    """What is known of a load's end: how long it still takes, or that it does not get on."""
     left, usual = step.seconds_left, step.usual_s
     # `100% · 0.0 s left` says nothing twice.
     words = [f"{seconds_text(left)} left"] if left and left >= 0.1 else []
+    if step.stands_s is not None:
+        words = [f"stands still for {seconds_text(step.stands_s)}"]
     return words + ([f"longer than usual (~{seconds_text(usual)})"] if usual else [])
 
 
@@ -485,7 +487,8 @@ def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
         # Of a host that is away nobody knows what it still holds.
         lines.extend(f"└ {instance_line(instance, now)}" for instance in host.instances)
     if host.load is not None:
-        lines.append(f"└ 📦 `{host.load.model_key}` loading {host.load.fraction:.0%}")
+        guess = ", before anybody asks for it" if host.load.is_guess else ""
+        lines.append(f"└ 📦 `{host.load.model_key}` loading {host.load.fraction:.0%}{guess}")
     for key, limits in host.limits.items():
         if limits.failure and now < limits.failed_until:
             left = seconds_text(limits.failed_until - now)

@@ -89,6 +89,9 @@ class Loading:
     waiters: int = 1
     usual_s: float | None = None
     """How long this load takes by its history, where this one takes notably longer; else None."""
+    stands_s: float | None = None
+    """So long it has told of no progress, where that is notably longer than between its reports so
+    far; else None. Nobody knows then how long is left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,11 @@ Interface = Literal["SDK socket", "/api/v1", "/api/v0", "/v1"]
 """The richest interface a host answered on, best first."""
 
 
+Purpose = Literal["question", "order", "hint", "ahead"]
+"""Why a model is wanted: to answer now; because a person or a setting wants it in memory; because
+somebody seems about to ask; because that is likely by what was asked of late."""
+GUESSES = frozenset[Purpose]({"hint", "ahead"})
+"""Nobody waits for these, so that they take nothing of anybody."""
 HostState = Literal["unknown", "up", "down", "asleep", "waking", "draining"]
 """Whether a host may serve.
 
@@ -88,6 +93,8 @@ class Instance:
     """It takes no new turns: another model waits for its room."""
     missed_s: float = 0.0
     """Seconds its eviction is expected to cost those who will ask for it; see ``policy.demand``."""
+    awaited_until: float = 0.0
+    """Monotonic seconds; so long it makes way only for what somebody asks for, for no guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,10 @@ class LoadInFlight:
     waiters: int = 1
     told_at: float | None = None
     """When the host reported the fraction, in monotonic seconds; None: just now."""
+    gap_s: float = 0.0
+    """The longest between two of its reports so far."""
+    is_guess: bool = False
+    """Nobody has asked for it: it is given up as soon as somebody needs another load."""
 
 
 @value
@@ -177,6 +188,8 @@ class HostSnapshot:
     version: str = ""
     lists_only_loaded: bool | None = None
     """True when ``/v1/models`` lists only what is in memory (JIT off); None when unknown."""
+    away_since: float | None = None
+    """Monotonic seconds; None while it is there, or nobody has looked yet."""
     needs_token: bool = False
     """It wants a token that it was not given, or not the right one."""
     has_token: bool = False
@@ -185,7 +198,7 @@ class HostSnapshot:
     instances: tuple[Instance, ...] = ()
     load: LoadInFlight | None = None
     waiting: Mapping[ModelKey, int] = field(default_factory=dict[ModelKey, int])
-    """Turns waiting for a slot or a load, by model."""
+    """Who waits for a slot or a load, by model; a guess keeps nobody waiting."""
     memory_bytes: int | None = None
     """The memory budget for models, when configured."""
     ceiling_bytes: int | None = None
@@ -283,6 +296,7 @@ class Wish:
     """From when on its asker waited at other hosts, monotonic seconds; None where nowhere."""
     conversation: str = ""
     """Whose words are read, so that its next turn finds them read; empty where nobody can tell."""
+    purpose: Purpose = "question"
 
 
 @value

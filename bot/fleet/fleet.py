@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -168,8 +169,7 @@ class Fleet:
         ]
         async with asyncio.TaskGroup() as tasks:
             for host in out:
-                host.feed(Scheduler.on_sought)
-                tasks.create_task(host.probing.again())
+                tasks.create_task(host.probing.again(partial(host.feed, Scheduler.on_sought)))
 
     def order_load(self, key: ModelKey) -> None:
         """An admin wants a model loaded: hosts that failed to load it may be asked again."""
@@ -235,7 +235,8 @@ class Fleet:
         if plan is None:
             return
         anybodys = replace(plan.wish, conversation="", since=None)
-        wish = replace(anybodys, user=AHEAD, max_wait_s=AHEAD_S, priority="low")
+        asker = replace(anybodys, user=AHEAD, max_wait_s=AHEAD_S, priority="low")
+        wish = replace(asker, purpose="ahead")
         with suppress(Unavailable):
             async with self.host(plan.host).lease(wish) as lease:
                 async for _ in lease:

@@ -58,6 +58,8 @@ class HostHealth:
         self._falls = Breaker()
         """Losses soon after it had come; a longer stay closes it."""
         self._came_at = 0.0
+        self.away_since = 0.0
+        """From when on it has been down; means something while it is."""
 
     @property
     def is_in_doubt(self) -> bool:
@@ -108,7 +110,7 @@ class HostHealth:
             self.reason = f"It came and went {self._falls.failures:.0f} times in a row."
             return woken
         if breaker.state(self.requests, now) == "open":
-            return (*self._go_down(self.reason), *woken)
+            return (*self._go_down(now, self.reason), *woken)
         self.reason = ""
         if self.state == "up":
             return woken
@@ -131,7 +133,7 @@ class HostHealth:
         # The probe has said what the doubt asked for.
         self.is_doubted = False
         self.needs_token = kind is FailureKind.AUTH
-        return self._go_down(reason)
+        return self._go_down(now, reason)
 
     def doubted(self, now: float, reason: str) -> tuple[FleetEvent, ...]:
         """A request failed there: out at once, the next probe decides."""
@@ -140,15 +142,16 @@ class HostHealth:
             return ()
         self.requests = breaker.on_failure(self.requests, now, REQUEST_RULES)
         self.is_doubted = True
-        return self._go_down(reason)
+        return self._go_down(now, reason)
 
     def sought(self, now: float) -> None:
-        """Nobody else can serve: the pauses that a good probe does not end may end sooner."""
-        self.requests = breaker.sought(self.requests, now, REQUEST_RULES)
-        self._falls = breaker.sought(self._falls, now, FALL_RULES)
+        """Nobody else can serve: the pauses that a good probe does not end are over."""
+        self.requests = breaker.sought(self.requests, now)
+        self._falls = breaker.sought(self._falls, now)
 
-    def _go_down(self, reason: str) -> tuple[FleetEvent, ...]:
+    def _go_down(self, now: float, reason: str) -> tuple[FleetEvent, ...]:
         is_news = self.state != "down"
+        self.away_since = now if is_news else self.away_since
         self.state, self.reason = "down", reason
         what = "host asleep" if self.may_sleep else "host lost"
         return (FleetEvent(what, self._host, reason=reason),) if is_news else ()

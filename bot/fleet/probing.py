@@ -2,11 +2,14 @@
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from bot.fleet.change import NextChange
-from bot.policy.breaker import SOUGHT_S, SOUGHT_SHARE
+
+MOST_SOUGHT, SOUGHT_WITHIN_S = 5, 15.0
+"""So many probes of a host within so long, at the most, for those who found nobody to answer."""
 
 
 class Probing:
@@ -21,7 +24,8 @@ class Probing:
         self._probe = probe
         self._due_at = due_at
         self._begun = self._done = 0
-        self._ended_at = -math.inf
+        self._sought = deque[float](maxlen=MOST_SOUGHT)
+        """When the newest probes began for those who found nobody."""
         self._is_over = False
         self._turned = NextChange()
         """Told whenever a probe ends."""
@@ -35,7 +39,7 @@ class Probing:
                 self.wanted.clear()
                 self._begun += 1
                 await self._probe()
-                self._done, self._ended_at = self._begun, clock()
+                self._done = self._begun
                 self._turned.tell()
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(self._due_at(clock())):
@@ -56,19 +60,29 @@ class Probing:
         self.wanted.set()
         await self._until_done(self._begun + 1)
 
-    async def again(self) -> None:
+    async def again(self, seek: Callable[[], object]) -> None:
         """A probe for whoever found nobody to answer; one serves all who ask meanwhile.
 
         Each of many such turns once waited for a probe of its own: 1,168 requests to dead hosts in
-        36 s. So soon after a probe its word stands.
+        36 s. After ``MOST_SOUGHT`` within a time the newest word stands.
+
+        Args:
+            seek: Called right before such a probe.
         """
-        clock = asyncio.get_running_loop().time
-        if self._done < self._begun:
-            await self._until_done(self._begun)
+        clock, newest = asyncio.get_running_loop().time, self._begun
+        if self._done < newest:
+            # It may be of a moment at which the host was away still.
+            await self._until_done(newest)
+        if self._due_at(clock()) is None:
             return
-        pause_s = (self._due_at(clock()) or 0.0) - self._ended_at
-        if clock() - self._ended_at >= min(SOUGHT_S, SOUGHT_SHARE * pause_s):
-            await self.now()
+        if self._begun == newest and not self.wanted.is_set():
+            is_storm = len(self._sought) == MOST_SOUGHT
+            if is_storm and clock() - self._sought[0] < SOUGHT_WITHIN_S:
+                return
+            self._sought.append(clock())
+            seek()
+            self.wanted.set()
+        await self._until_done(newest + 1)
 
     async def _until_done(self, number: int) -> None:
         while not self._is_over and self._done < number:

@@ -9,6 +9,9 @@ from bot.domain.hosts import LoadInFlight, LoadOrder
 from bot.domain.ids import HostName
 from bot.policy.prediction import PROGRESS_TO_TRUST, remaining_s
 
+STANDS_S, STANDS = 5.0, 2.0
+"""A load stands still once it has told nothing for so long, and for so many times the longest pause
+it made so far."""
 LATE = 1.5
 """A load of this many times its usual length is told to be late."""
 
@@ -25,6 +28,12 @@ class Load:
     told_at: float | None = None
     """As in ``LoadInFlight``."""
     is_stopping: bool = False
+    gap_s: float = 0.0
+    """As in ``LoadInFlight``."""
+    is_guess: bool = True
+    """Has nobody asked for it or ordered it?"""
+    is_awaited: bool = False
+    """Did somebody who ordered it, or is about to ask, ever wait for it?"""
 
 
 def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
@@ -34,10 +43,16 @@ def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     # one that shows none and is overdue was "1.0 s left" for as long as it stood.
     if load.fraction >= PROGRESS_TO_TRUST or (usual_s is not None and elapsed_s < usual_s):
         left_s = remaining_s(load, 0.0, now)
+    # The less it did the longer it seemed to take: 1.7 s left, 2.3, 3.0, and nobody was told why.
+    silent_s, stands_s = 0.0 if load.told_at is None else now - load.told_at, None
+    if silent_s > max(STANDS_S, STANDS * load.gap_s):
+        # In whole seconds, as often as whoever waits is told.
+        left_s, stands_s = None, float(math.floor(silent_s))
     is_late = usual_s is not None and elapsed_s + (left_s or 0.0) > LATE * usual_s
     # Whoever asked may have left; the load is not said to be for nobody.
     waiters = max(1, load.waiters)
-    told = Loading(host, load.model_key, load.fraction, left_s, elapsed_s, waiters)
+    key, stands = load.model_key, stands_s
+    told = Loading(host, key, load.fraction, left_s, elapsed_s, waiters, stands_s=stands)
     return replace(told, usual_s=usual_s) if is_late else told
 
 

@@ -56,10 +56,19 @@ class Waiter:
             self.load_s += now - self.load_began
             self.load_began = None
 
-    def is_overdue(self, now: float) -> bool:
-        """Has it waited all it may? One's own load under way is not cut: its end is in sight."""
-        limit_s = self.wish.max_wait_s
-        return limit_s is not None and self.load_began is None and now - self.asked_at >= limit_s
+    def is_overdue(self, now: float, *, is_stuck: bool = False) -> bool:
+        """Has it waited all it may?
+
+        One's own load under way is not cut while its end is in sight. One that hung at 50 % was
+        waited for 74 s where 30 s was the limit and a provider stood ready.
+
+        Args:
+            now: Monotonic seconds.
+            is_stuck: The load under way does not get on.
+        """
+        limit_s, is_cut = self.wish.max_wait_s, self.load_began is None
+        is_cut = is_cut or (is_stuck and self.is_joined)
+        return limit_s is not None and is_cut and now - self.asked_at >= limit_s
 
     def is_impatient(self, now: float) -> bool:
         """Has it been overtaken as long as anybody may be?

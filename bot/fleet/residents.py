@@ -1,5 +1,6 @@
 """What is in one host's memory: as the host lists it, with what only Lantern knows beside it."""
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -15,6 +16,8 @@ from bot.policy.spill import LEAST_SLOW, slowdown
 
 SPARED_S = 10.0
 """An instance that would not leave, or works for others, is left in peace for this long."""
+FRESH_S = 60.0
+"""What came into memory makes way for no guess so soon: two models took turns every second."""
 LOST_S = 900.0
 """How long a load lost from sight may still end."""
 STRAY_S = 5.0
@@ -59,6 +62,8 @@ class Resident:
     """Who of its holders has not heard the first word yet."""
     conversations: tuple[str, ...] = ()
     """As in ``Instance``; the newest last."""
+    is_awaited: bool = False
+    """Ordered, or loaded for somebody about to ask, and not asked for since."""
     is_stray: bool = False
     """Loaded by LM Studio of its own accord for a turn of ours whose instance was gone."""
 
@@ -73,6 +78,8 @@ class Resident:
         """The frozen picture; ``is_wanted`` by somebody waiting counts as one more lease."""
         # Rest is not counted under a lease: it begins when the work ends.
         leases, listed = len(self.users) + is_wanted, self.instance
+        is_kept = self.own is not None and self.own.idle_ttl_s is None
+        awaited_until = math.inf if self.is_awaited or is_kept else self.since + FRESH_S
         # Each field by its name: for every answer there are several of these, and ``replace``
         # looks all of them up.
         return Instance(
@@ -96,6 +103,7 @@ class Resident:
             conversations=self.conversations,
             is_kept_free=is_kept_free,
             missed_s=missed_s,
+            awaited_until=awaited_until,
         )
 
 

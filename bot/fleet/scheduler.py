@@ -23,14 +23,17 @@ The tree; each number stands again where its step is taken.
    an admin's order forgives a failed load. Free slots are granted, user by user.
    Once those who wait for a load have waited together as long as a swap costs, what the first of
    them needs is kept free from all who come after it.
-4. Whoever waited as long as they may is refused, and slots are granted again.
+4. Whoever waited as long as they may is refused, and slots are granted again. The load that they
+   joined is waited for to its end, while that is in sight.
 5. While a load or an unload is under way, and while the host is not up, step 6 is left out: no
    load and no eviction begins. Admins, the sweep and strays may unload beside a load all the same.
+   A load under way that is a mere guess is given up, though, for whoever needs another.
 6. The first in turn whom nothing in memory serves is next; ``policy.placement`` decides the load:
    a. it never fits: all who wait for it are refused, and the next in turn is looked at;
    b. it fits once those in use are at rest: the next in turn may go first, till a swap is worth it;
    c. it fits now: it is loaded;
    d. it fits once others have left: they are evicted, and 6 comes round when they are gone.
+   Guesses come last, wait for nobody's end, and evict nothing that is awaited.
 7. Everybody waiting for anything but the load under way hears of their place.
 
 Out of memory leads one way, ``_unload``, and nothing leased goes it. Six may: an eviction for a
@@ -52,6 +55,7 @@ from bot.domain.errors import (
 )
 from bot.domain.events import Evicting, FleetEvent, Progress, Queued, UnloadCause, Waking
 from bot.domain.hosts import (
+    GUESSES,
     Drain,
     HostConfig,
     HostSnapshot,
@@ -87,8 +91,8 @@ from bot.fleet.progress import Load, loading_news, seconds_in_line
 from bot.fleet.queue import Queue, Ticket, Waiter, counted
 from bot.fleet.residents import NAMED, SPARED_S, Resident, Residents, reference_of
 from bot.fleet.speeds import History
-from bot.policy.ahead import AHEAD
 from bot.policy.breaker import Breaker
+from bot.policy.deadlines import WORDLESS_S
 from bot.policy.demand import lately_needed
 from bot.policy.placement import (
     Hopeless,
@@ -192,12 +196,17 @@ class Scheduler:
             version=report.version if report else "",
             lists_only_loaded=report.lists_only_loaded if report else None,
             is_in_doubt=self.health.is_in_doubt,
+            away_since=self.health.away_since if self.health.state == "down" else None,
             needs_token=self.health.needs_token,
             has_token=config.token is not None,
             models=models,
             instances=self._views(now),
             load=self._in_flight(load) if load else None,
-            waiting=counted(w.wish.model_key for w in self._queue.waiters.values()),
+            waiting=counted(
+                w.wish.model_key
+                for w in self._queue.waiters.values()
+                if w.wish.purpose not in GUESSES
+            ),
             memory_bytes=config.memory_bytes,
             ceiling_bytes=self._capacity.ceiling_bytes,
             held=self._capacity.held,
@@ -292,12 +301,15 @@ class Scheduler:
         if is_up:
             self._grant_slots(now)
         # 4. They may have been the ones that slots were kept free for.
-        overdue = [waiter for waiter in self._queue.waiters.values() if waiter.is_overdue(now)]
+        stuck = self._stuck(now)
+        waiting = self._queue.waiters.values()
+        overdue = [w for w in waiting if w.is_overdue(now, is_stuck=bool(stuck))]
         for waiter in overdue:
             text = f"{self.config.name} stayed busy for {waiter.wish.max_wait_s:.0f} s."
-            self._refuse([waiter], text, FailureKind.BUSY)
+            self._refuse([waiter], stuck if waiter.is_joined else text, FailureKind.BUSY)
         if is_up and overdue:
             self._grant_slots(now)
+        self._drop_guess()
         # 5. Racing loads of one model make two copies of it, and what is still on its way out
         # still takes its memory.
         if is_up and self.load is None and not self.residents.is_unloading():
@@ -315,6 +327,15 @@ class Scheduler:
             if not waiter.is_joined:
                 self._tell(waiter, self._queued(waiter.wish, number, among, now))
         return self._effects()
+
+    def _stuck(self, now: float) -> str:
+        """That of the load under way no end is in sight, in words; empty where one is."""
+        if self.load is None:
+            return ""
+        news = loading_news(self.config.name, self._in_flight(self.load), now)
+        if news.stands_s is None and (news.seconds_left or news.elapsed_s < WORDLESS_S):
+            return ""
+        return f"{self.config.name} stands still at {news.fraction:.0%} of its load."
 
     def _wake_or_refuse(self, now: float) -> None:
         """Step 1 of a host that is away: it is called for those who wait, for so long as it may."""
@@ -357,6 +378,10 @@ class Scheduler:
         for waiter, able in turns:
             if waiter is passed_over:
                 kept_free = needed
+            if able and waiter.wish.purpose != "question":
+                # In memory is all that it wants: it takes no slot, and nobody waits for its end.
+                self._grant(waiter, able[0], now)
+                continue
             usable = [r for r in able if r.reference not in kept_free]
             said = waiter.wish.conversation
             free = [
@@ -377,7 +402,7 @@ class Scheduler:
         ahead: set[InstanceRef] = set()
         for waiter, usable in turns:
             ahead.update(resident.reference for resident in usable)
-            if usable or waiter.is_joined:
+            if usable or waiter.is_joined or waiter.wish.purpose in GUESSES:
                 continue
             placed = self._placed(waiter.wish, ahead, now)
             if isinstance(placed, Placement) and self._is_worth_a_swap(waiter, placed, now):
@@ -395,12 +420,21 @@ class Scheduler:
 
     def _grant(self, waiter: Waiter, resident: Resident, now: float) -> None:
         self._queue.served(waiter)
-        self._granted_at[waiter.ticket] = now
-        if waiter.wish.user != AHEAD:
-            self._demands.asked(waiter.wish, now)
-            self._answered[waiter.ticket] = waiter.wish
-        self.residents.take(waiter.ticket, waiter.wish.user, resident)
-        own, ttl_s = resident.own, waiter.wish.idle_ttl_s
+        wish, said = waiter.wish, waiter.wish.conversation
+        is_question = wish.purpose == "question"
+        if wish.purpose not in GUESSES:
+            self._demands.asked(wish, now)
+        if is_question:
+            self._granted_at[waiter.ticket] = now
+            self._answered[waiter.ticket] = wish
+            self.residents.take(waiter.ticket, wish.user, resident)
+            resident.is_awaited = False
+        elif wish.purpose != "ahead":
+            resident.is_awaited, resident.idle_since = True, now
+        if wish.purpose == "order":
+            # As likely to be used soon as a conversation that was just answered is to go on.
+            self._demands.answered(wish, now)
+        own, ttl_s = resident.own, wish.idle_ttl_s
         if own and own.idle_ttl_s is not None and (ttl_s is None or ttl_s > own.idle_ttl_s):
             # It rests as long as its most patient user wished.
             own = replace(own, idle_ttl_s=ttl_s)
@@ -411,7 +445,7 @@ class Scheduler:
         # As it was: what its slots held before tells what is to be read.
         instance = resident.view(is_wanted=False, models=self._models)
         self._out.append(Grant(waiter.ticket, instance, total_s - load_s, load_s))
-        if said := waiter.wish.conversation:
+        if said and is_question:
             held = (*(c for c in resident.conversations if c != said), said)
             resident.conversations = held[-max(1, instance.parallel or self.config.slots) :]
 
@@ -421,7 +455,8 @@ class Scheduler:
         for waiter in self._queue.waiters.values():
             waiter.end_load(now)
         seen: set[ModelKey] = set()
-        for waiter in self._turns():
+        # Of equal turns a guess would be next after five others: it is, when nobody else is.
+        for waiter in sorted(self._turns(), key=lambda one: one.wish.purpose in GUESSES):
             key = waiter.wish.model_key
             # Whoever waits for an instance all the same waits for its users, which keep it here.
             if key in seen or self._usable(waiter.wish):
@@ -431,6 +466,10 @@ class Scheduler:
                 case Hopeless(kind=kind, reason=reason):
                     # 6a.
                     self._refuse(self._without_instance(key), reason, kind)
+                case Placement(waits_for=busy) if busy and waiter.wish.purpose in GUESSES:
+                    # It was to cost nobody anything.
+                    text = f"{self.config.name} is in use."
+                    self._refuse(self._without_instance(key), text, FailureKind.BUSY)
                 case Placement(waits_for=busy) as placed if busy:
                     # 6b. Beyond its patience nobody else's load may take the room it waits for.
                     if self._is_worth_a_swap(waiter, placed, now):
@@ -443,6 +482,18 @@ class Scheduler:
                     # 6d.
                     self._make_room(key, evict, now)
                     return
+
+    def _drop_guess(self) -> None:
+        """Step 5: a load that nobody asked for is given up for whoever needs another."""
+        load, waiters = self.load, self._queue.waiters.values()
+        if load is None or load.is_stopping or not load.is_guess:
+            return
+        if all(w.wish.purpose in GUESSES or self._usable(w.wish) for w in waiters):
+            return
+        load.is_stopping = True
+        self._out.append(StopLoad())
+        guesses = [w for w in waiters if w.wish.purpose in GUESSES]
+        self._refuse(guesses, f"{self.config.name} is asked for more.", FailureKind.CANCELLED)
 
     def _placed(
         self, wish: Wish, ahead: Collection[InstanceRef], now: float
@@ -608,7 +659,9 @@ class Scheduler:
         """The load under way got further."""
         # Faces draw it as a bar, and their seconds left follow from it: never back.
         if self.load is not None and fraction > self.load.fraction:
-            self.load.fraction, self.load.told_at = min(1.0, fraction), now
+            load = self.load
+            load.gap_s = max(load.gap_s, now - (load.told_at or load.started_at))
+            load.fraction, load.told_at = min(1.0, fraction), now
         self._tell_joined(now)
         return self._effects()
 
@@ -623,6 +676,9 @@ class Scheduler:
         key, name = own.model_key, self.config.name
         made = next((r for r in self.residents if r.instance.identifier == own.identifier), None)
         context = made.instance.context_length if made else None
+        if made is not None:
+            # Also where whoever ordered it has left: what was done at their word stands.
+            made.is_awaited = made.is_awaited or load.is_awaited
         for waiter in joined:
             # Only what was to serve them and did not counts: of eight long conversations, each
             # outgrowing the others' copy, four were refused for three good loads of the others.
@@ -645,7 +701,8 @@ class Scheduler:
             )
         )
         # The cancel came too late. Whoever asked for the model meanwhile keeps it there.
-        if load.is_stopping and made is not None and not self._queue.of(key):
+        is_unwanted = load.is_stopping and not load.is_guess
+        if is_unwanted and made is not None and not self._queue.of(key):
             self._unload(made, "cancelled", "its load was cancelled")
         return self._decide(now)
 
@@ -897,9 +954,18 @@ class Scheduler:
 
     def _in_flight(self, load: Load) -> LoadInFlight:
         """The frozen picture of a load, with how many it will serve."""
-        joined = sum(waiter.is_joined for waiter in self._queue.waiters.values())
-        key, began_at = load.order.model_key, load.started_at
-        return LoadInFlight(key, load.fraction, began_at, load.expected_s, joined, load.told_at)
+        waiters = self._queue.waiters.values()
+        joined = sum(w.is_joined and w.wish.purpose not in GUESSES for w in waiters)
+        return LoadInFlight(
+            load.order.model_key,
+            load.fraction,
+            load.started_at,
+            load.expected_s,
+            joined,
+            load.told_at,
+            load.gap_s,
+            is_guess=load.is_guess,
+        )
 
     # --- what changes ---------------------------------------------------------------------
 
@@ -912,6 +978,8 @@ class Scheduler:
             return False
         waiter.is_joined = True
         waiter.begin_load(now)
+        load.is_guess = load.is_guess and wish.purpose in GUESSES
+        load.is_awaited = load.is_awaited or wish.purpose in ("order", "hint")
         return True
 
     def _end_load(self, now: float) -> Load | None:

@@ -8,7 +8,7 @@ answer with sooner.
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 from bot.domain.hosts import Demand, FleetSnapshot, HostSnapshot, Model, Wish
@@ -21,6 +21,7 @@ from bot.policy.demand import (
     expected_asks,
     missed_s,
 )
+from bot.policy.placement import left_alone
 from bot.policy.prediction import (
     Prediction,
     RouteAsk,
@@ -64,13 +65,18 @@ class _Look:
 
 def plan_ahead(fleet: FleetSnapshot, demands: Mapping[ModelKey, Demand]) -> Ahead | None:
     """The load that spares most; None where none is worth it."""
-    hosts = [host for host in fleet.hosts.values() if host.is_serving]
+    now = fleet.taken_at
+    hosts = [
+        replace(host, instances=left_alone(host.instances, now))
+        for host in fleet.hosts.values()
+        if host.is_serving
+    ]
     holders = defaultdict[ModelKey, list[HostSnapshot]](list)
     for host in hosts:
         for key in {instance.model_key for instance in host.instances}:
             holders[key].append(host)
     quiet = [host for host in hosts if not (host.waiting or host.load)]
-    look, best = _Look(quiet, holders, demands, fleet.taken_at), None
+    look, best = _Look(quiet, holders, demands, now), None
     loading = {host.load.model_key for host in hosts if host.load is not None}
     chances = [c for key in demands if key not in loading for c in _chances(look, key)]
     # Those that could spare most first: with a hundred hosts and models, each of them predicted,

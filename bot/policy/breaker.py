@@ -39,8 +39,6 @@ class Breaker:
 
 
 DEFAULT_RULES = BreakerRules()
-SOUGHT_S, SOUGHT_SHARE = 15.0, 0.75
-"""This much of a pause, or this share of it, is kept also where nobody else is left to ask."""
 TRIAL_S = 120.0
 """A trial that never reported back no longer bars the next one after this long."""
 
@@ -98,17 +96,13 @@ def on_failure(
     return hold(failed, now, pause_s(failed.openings, rules) * (1.0 + jitter))
 
 
-def sought(breaker: Breaker, now: float, rules: BreakerRules = DEFAULT_RULES) -> Breaker:
-    """The record where nobody else is left to ask: most of a pause is enough then.
+def sought(breaker: Breaker, now: float) -> Breaker:
+    """The record where nobody else is left to ask: the pause is over.
 
-    Not less: a storm of askers would try the one that fails as often as they ask.
+    How often that may be so is its keeper's to see to: a storm of askers would try the one that
+    fails as often as they ask.
     """
-    pause = pause_s(breaker.openings - 1, rules)
-    if state(breaker, now) != "open" or breaker.open_until is None:
-        return breaker
-    if now < breaker.open_until - pause + min(SOUGHT_S, SOUGHT_SHARE * pause):
-        return breaker
-    return replace(breaker, open_until=now)
+    return replace(breaker, open_until=now) if state(breaker, now) == "open" else breaker
 
 
 def hold(breaker: Breaker, now: float, seconds: float) -> Breaker:

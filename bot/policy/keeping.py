@@ -5,7 +5,7 @@ Nobody who waits or answers makes way for them: only what has rested for a while
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, Wish
 from bot.domain.ids import AUTO, HostName
@@ -36,7 +36,7 @@ def kept_by(personas: Iterable[Persona]) -> list[Keep]:
         if persona.keep_loaded and persona.model != AUTO:
             context = persona.load.context_length or 0
             wish = Wish(persona.model, persona.load, context, None, KEEPER, priority="low")
-            kept.setdefault(persona.model, Keep(wish))
+            kept.setdefault(persona.model, Keep(replace(wish, purpose="order")))
     return list(kept.values())
 
 

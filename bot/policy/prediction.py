@@ -367,7 +367,7 @@ def _cold(
     host: HostSnapshot, model: Model, copies: Sequence[Instance], ask: RouteAsk, now: float
 ) -> Outlook | Rejection:
     there = host.instances
-    if host.load is not None:
+    if host.load is not None and not host.load.is_guess:
         # What is being loaded takes its place in memory, and whoever waits for it uses it first.
         load, identifier = host.load, InstanceId(f"{host.load.model_key} (loading)")
         leases = max(1, load.waiters)
@@ -396,7 +396,10 @@ def _loads_before(host: HostSnapshot, key: ModelKey, now: float) -> tuple[float,
     """Seconds of loads that come first, since a host loads one model at a time, and their names."""
     seconds = 0.0
     before: list[ModelKey] = []
-    if host.load is not None:
+    if host.load is not None and host.load.is_guess:
+        # It is given up for whoever asks.
+        seconds += EVICT_S
+    elif host.load is not None:
         before.append(host.load.model_key)
         seconds += remaining_s(host.load, _guess_s(host, host.load.model_key), now)
     # Who waits for a model in memory needs no load, and who waits for this one shares it.

@@ -320,7 +320,7 @@ async def world(
             choices=Choices(ChoiceStore(database), shelf, ModelKey, rules.default_persona, utcnow),
             consents=consents,
             planner=planner,
-            answering=Answering(home, CloudServing(providers), planner.rest_of),
+            answering=Answering(home, CloudServing(providers), planner.rest_of, fleet.snapshot),
             cache=AnswerCache(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
             tally=tally,
             fleet=fleet,

@@ -125,7 +125,9 @@ class Scene:
         return replace(job, route=Route(left), begun=begun)
 
     async def play(self, job: Job, newcomers: Newcomers | None = None) -> None:
-        answering = Answering(Hosts(self), Cloud(self), self.rest_of)
+        answering = Answering(
+            Hosts(self), Cloud(self), self.rest_of, lambda: FleetSnapshot({}, 0.0)
+        )
         await answering.answer(job, self.draft, self.override, newcomers)
 
 

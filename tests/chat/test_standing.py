@@ -7,9 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.chat.standing import instead_words, nobody_words, shortly, standing_words
+from bot.chat.standing import (
+    away_words,
+    instead_words,
+    looking_words,
+    nobody_words,
+    shortly,
+    standing_words,
+)
 from bot.domain.chat import Candidate, Receipt, Rejection, Route, Seam
 from bot.domain.errors import FailureKind
+from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName
 
 QWEN, GLM = ModelKey("qwen"), ModelKey("glm")
@@ -270,3 +278,27 @@ def test_a_hosts_own_words_are_one_short_line_in_a_reply() -> None:
     assert shortly("No room.\n") == "No room."
     assert shortly("x" * 160) == "x" * 160
     assert shortly(f"{'x' * 150} {'y' * 10}") == f"{'x' * 150} …"
+
+
+GONE = HostSnapshot(HostName("alpha"), "10.0.0.1:1", "down", "refused", away_since=60.0)
+GONE_SINCE = replace(GONE, name=HostName("beta"), away_since=80.0)
+
+
+def test_where_all_hosts_are_out_it_is_told_since_when_and_that_they_are_looked_for() -> None:
+    def away(*hosts: HostSnapshot) -> str:
+        return away_words(FleetSnapshot({host.name: host for host in hosts}, 100.0))
+
+    again = "Lantern looks again at least once a minute, and with each question."
+    assert away(GONE) == f"That has been so for 40 s; {again}"
+    # Till then the other could answer.
+    assert away(GONE, GONE_SINCE) == f"That has been so for 20 s; {again}"
+    assert away(GONE, replace(GONE_SINCE, state="up", away_since=None)) == away() == ""
+    words = nobody_words(Route((), off("alpha")), (), model=QWEN, away=away(GONE))
+    assert words == f"No machine can answer right now: alpha is off. {away(GONE)} (`/why`)"
+
+
+def test_who_waits_for_a_look_reads_for_whom() -> None:
+    unseen, up = replace(GONE_SINCE, state="unknown"), replace(GONE_SINCE, state="up")
+    assert looking_words([GONE, up]) == "🔎 Looking whether alpha is back …"
+    assert looking_words([GONE, unseen]) == "🔎 Looking whether alpha and beta are back …"
+    assert looking_words([up]) == ""

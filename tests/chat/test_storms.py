@@ -30,7 +30,7 @@ async def test_a_storm_of_turns_costs_dead_hosts_hardly_more_than_one(
 ) -> None:
     # A storm takes no time: how often a host that stays away is probed is played elsewhere.
     monkeypatch.setattr(health, "PROBE_RULES", BreakerRules(threshold=1, base_s=3600.0))
-    monkeypatch.setattr(probing, "SOUGHT_S", 3600.0)
+    monkeypatch.setattr(probing, "SOUGHT_WITHIN_S", 3600.0)
     async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
         await home.ask("hello")
         for host in home.hosts.values():

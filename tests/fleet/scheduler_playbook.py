@@ -13,6 +13,7 @@ from bot.domain.hosts import (
     LoadRecord,
     Model,
     OwnInstance,
+    Purpose,
     Report,
     Speed,
     SpeedRecord,
@@ -120,11 +121,12 @@ class Playbook:
         load: LoadSettings | None = None,
         since: float | None = None,
         conversation: str = "",
+        purpose: Purpose = "question",
     ) -> list[str]:
         ticket = Ticket(len(self._tickets) + 1)
         self._tickets[who], self._names[ticket] = ticket, who
         wish = Wish(ModelKey(key), load or LoadSettings(), context, ttl, user or who, wait)
-        wish = replace(wish, since=since, conversation=conversation)
+        wish = replace(wish, since=since, conversation=conversation, purpose=purpose)
         return self.read(self.scheduler.on_asked(self.now, ticket, wish))
 
     def leave(self, who: str) -> list[str]:

@@ -200,21 +200,18 @@ def test_one_that_wakes_quickly_is_given_up_as_quickly() -> None:
     assert not health.may_sleep
 
 
-def test_where_nobody_else_is_left_most_of_a_pause_is_enough() -> None:
+def test_where_nobody_else_is_left_no_pause_is_waited_for() -> None:
     health = fallen(2)
-    health.sought(119.0 + 7.4)
-    assert health.probed(119.0 + 7.4, REPORT) == ()
-    health.sought(119.0 + 7.5)
-    assert health.probed(119.0 + 7.5, REPORT) == (FOUND,)
+    assert health.probed(119.0, REPORT) == ()
+    health.sought(119.0)
+    assert health.probed(119.0, REPORT) == (FOUND,)
 
     failing = up()
     for _ in range(3):
         failing.doubted(10.0, "HTTP 503")
         failing.probed(10.0, REPORT)
-    failing.sought(13.7)
-    assert failing.probed(13.7, REPORT) == ()
-    failing.sought(13.75)
-    assert failing.probed(13.75, REPORT) == (FOUND,)
+    failing.sought(10.0)
+    assert failing.probed(10.0, REPORT) == (FOUND,)
     assert failing.requests.failures == 3, "only a served request forgives it"
 
 

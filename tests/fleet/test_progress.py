@@ -77,3 +77,18 @@ def test_a_place_in_line_takes_as_long_as_those_ahead(
     position: int, running_s: list[float], slots: int, turn_s: float | None, expected: float | None
 ) -> None:
     assert seconds_in_line(position, running_s, slots, turn_s) == expected
+
+
+def test_a_load_that_tells_nothing_for_long_is_said_to_stand_and_not_to_end() -> None:
+    load = LoadInFlight(ONE, 0.5, 0.0, 4.0, told_at=2.0, gap_s=1.0)
+    left = [loading_news(H, load, now).seconds_left for now in (3.0, 7.0)]
+    assert None not in left
+    for now, stands_s in ((7.01, 5.0), (14.2, 12.0)):
+        said = loading_news(H, load, now)
+        assert (said.seconds_left, said.stands_s) == (None, stands_s)
+
+
+def test_a_load_that_reports_seldom_does_not_stand_between_two_reports() -> None:
+    load = LoadInFlight(ONE, 0.1, 0.0, None, told_at=10.0, gap_s=10.0)
+    assert loading_news(H, load, 30.0).stands_s is None
+    assert loading_news(H, load, 30.1).stands_s == 20.0

@@ -361,7 +361,6 @@ def test_where_nobody_else_is_left_the_next_probe_brings_a_host_back_sooner() ->
     for _ in range(3):
         play.doubt()
         play.up()
-    play.after(4).up()
     assert play.scheduler.snapshot().state == "down"
     assert play.scheduler.on_sought(play.now) == ()
     play.up()
@@ -723,3 +722,34 @@ def test_what_stayed_and_left_later_by_another_hand_was_unloaded_elsewhere() -> 
     words = "it left memory on the host"
     news = FleetEvent("model unloaded", HOST, ONE, words, InstanceId("one"), "elsewhere")
     assert news in play.news
+
+
+def test_a_load_that_stands_is_waited_for_no_longer_than_anybody_waits() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", wait=30)
+    play.after(1).progress(0.5)
+    assert play.after(28.9).tick() == []
+    assert play.after(0.1).tick() == ["refuse ada busy"]
+    assert str(play.refused["ada"]) == "studio stands still at 50% of its load."
+
+
+def test_a_load_that_gets_on_is_waited_for_to_its_end() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", wait=30)
+    for second in range(1, 60):
+        assert play.after(1).progress(second / 60) == []
+        assert play.tick() == []
+
+
+def test_a_load_of_which_nothing_is_known_is_waited_for_longer() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", wait=10)
+    assert play.after(179.9).tick() == []
+    assert play.after(0.1).tick() == ["refuse ada busy"]
+
+
+def test_who_waits_as_long_as_it_takes_waits_for_a_load_that_stands() -> None:
+    play = up_with("one")
+    play.ask("ada", "one")
+    play.after(1).progress(0.5)
+    assert play.after(1000).tick() == []

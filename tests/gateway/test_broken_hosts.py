@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from bot.domain.ids import HostName
-from bot.fleet import health, probing
+from bot.fleet import health
 from bot.policy.breaker import BreakerRules
 from bot.sim.journal import LoadStarted, PredictionStarted
 from bot.sim.models import SimHostConfig
@@ -194,7 +194,6 @@ async def test_a_host_that_is_back_answers_a_request_asked_before_its_pause_is_o
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "PROBE_RULES", BreakerRules(threshold=1, base_s=3600.0))
-    monkeypatch.setattr(probing, "SOUGHT_S", 0.0)
     async with warm(tmp_path, sim("one", QWEN)) as it:
         one = it.house.hosts["one"]
         await one.stop()

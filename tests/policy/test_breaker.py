@@ -89,20 +89,10 @@ def test_a_told_wait_is_kept_as_told() -> None:
     assert may_try(held, 3700.0)
 
 
-@pytest.mark.parametrize(
-    ("openings", "pause", "now", "is_enough"),
-    [
-        (1, 5.0, 3.74, False), (1, 5.0, 3.75, True), (2, 10.0, 7.49, False), (2, 10.0, 7.5, True),
-        (7, 300.0, 14.9, False), (7, 300.0, 15.0, True),
-    ],
-)  # fmt: skip
-def test_where_nobody_else_is_left_most_of_a_pause_is_enough(
-    openings: int, pause: float, now: float, is_enough: bool
-) -> None:
-    breaker = Breaker(openings=openings, open_until=pause)
-    assert sought(breaker, now) == (
-        Breaker(openings=openings, open_until=now) if is_enough else breaker
-    )
+def test_where_nobody_else_is_left_a_pause_is_over_and_the_next_as_long_as_ever() -> None:
+    breaker = Breaker(openings=2, open_until=10.0)
+    assert sought(breaker, 1.0) == Breaker(openings=2, open_until=1.0)
+    assert on_failure(sought(breaker, 1.0), 1.0).open_until == 1.0 + pause_s(2)
 
 
 @pytest.mark.parametrize("breaker", [Breaker(), Breaker(openings=1, open_until=5.0)])

@@ -31,9 +31,9 @@ def test_what_personas_keep_is_said_once_with_the_firsts_settings() -> None:
         Persona(PersonaName("c"), model=GEMMA),
         Persona(PersonaName("d"), model=AUTO, keep_loaded=True),
     ]
-    wish = Wish(QWEN, large, 16_384, None, KEEPER, priority="low")
+    wish = Wish(QWEN, large, 16_384, None, KEEPER, priority="low", purpose="order")
     assert kept_by(personas) == [Keep(wish)]
-    wish = Wish(QWEN, LoadSettings(), 0, None, KEEPER, priority="low")
+    wish = Wish(QWEN, LoadSettings(), 0, None, KEEPER, priority="low", purpose="order")
     assert kept_by(personas[1:2]) == [Keep(wish)]
 
 
