@@ -42,8 +42,9 @@ def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     # Once it is under way its own progress tells the end also of a load that nobody ever measured;
     # one that shows none and is overdue was "1.0 s left" for as long as it stood.
     if load.fraction >= PROGRESS_TO_TRUST or (usual_s is not None and elapsed_s < usual_s):
-        left_s = remaining_s(load, 0.0, now)
-    # The less it did the longer it seemed to take: 1.7 s left, 2.3, 3.0, and nobody was told why.
+        # The less it did the longer it seemed to take: 1.7 s left, 2.3, 3.0, and nobody was told
+        # why. Overdue for its next report, it is told as it was when that should have come.
+        left_s = remaining_s(load, 0.0, min(now, (load.told_at or now) + load.gap_s))
     silent_s, stands_s = 0.0 if load.told_at is None else now - load.told_at, None
     if silent_s > max(STANDS_S, STANDS * load.gap_s):
         # In whole seconds, as often as whoever waits is told.
