@@ -72,7 +72,7 @@ async def response_of(client: discord.Client, question: Question) -> OurMessage 
         return None
     try:
         async with asyncio.timeout(CALL_S):
-            return found_in(await client.http.request(_route(client, "GET", question)))
+            return found_in(await client.http.request(_route(client, "GET", question.token)))
     except SENDING_ERRORS as error:
         _log.info("response not found", error=str(error)[:200])
         return None
@@ -80,35 +80,36 @@ async def response_of(client: discord.Client, question: Question) -> OurMessage 
 
 async def tell_by_token(
     client: discord.Client,
-    question: Question,
+    token: str,
     message: MessageView,
     message_id: int | None = None,
+    *,
+    locale: object = None,
 ) -> bool:
     """Puts a message in place of one of an interaction's; whether that needs no further try.
 
     Args:
         client: Logged in.
-        question: The interaction.
+        token: The interaction's.
         message: What is to be read.
         message_id: Which of its messages; None: its response.
+        locale: Its reader's, for the buttons.
     """
-    buttons = buttons_of(message)
+    buttons = buttons_of(message, locale)
     components = [] if buttons is None else buttons.to_components()
     body: dict[str, Any] = {"content": message.content, "components": components}
     try:
         async with asyncio.timeout(CALL_S):
-            await client.http.request(_route(client, "PATCH", question, message_id), json=body)
+            await client.http.request(_route(client, "PATCH", token, message_id), json=body)
     except SENDING_ERRORS as error:
         return fault_of(error) not in (DiscordFault.PASSING, DiscordFault.LEAVING)
     return True
 
 
-def _route(
-    client: discord.Client, method: str, question: Question, message_id: int | None = None
-) -> Route:
+def _route(client: discord.Client, method: str, token: str, message_id: int | None = None) -> Route:
     return Route(
         method,
         f"/webhooks/{{webhook_id}}/{{webhook_token}}/messages/{message_id or '@original'}",
         webhook_id=client.application_id,
-        webhook_token=question.token,
+        webhook_token=token,
     )

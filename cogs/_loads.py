@@ -50,6 +50,10 @@ class OpenLoad:
     """Of a choice, what is true of it however its load ends; else empty."""
     ticket: str = ""
     """Names the load and the choice."""
+    token: str = ""
+    """The command's, where whoever gave it sees the message alone; good for fifteen minutes."""
+    locale: str = ""
+    """Discord's name of that person's language."""
 
     def cut(self, locale: object) -> MessageView:
         """The message once its load was cut by a crash, in its readers' language."""
@@ -151,10 +155,8 @@ class Loads:
             view.end(LEAVING)
 
         async def keep(part: int, message_id: int) -> bool:
-            # What one person sees alone is found by the command's token, not in a channel.
-            if not transport.is_for_all:
-                return True
-            view.open = OpenLoad(transport.channel_id, message_id, head, stays, ticket)
+            own = () if transport.is_for_all else (interaction.token, str(interaction.locale))
+            view.open = OpenLoad(transport.channel_id, message_id, head, stays, ticket, *own)
             self._open[message_id] = view.open
             await self._note()
             return True

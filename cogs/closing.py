@@ -89,8 +89,14 @@ class Closing:
         replies, self._replies = self._replies, ()
         loads, self._left_loads = self._left_loads, ()
         for load in loads:
-            cut = load.cut(locale_at(self._client, load.channel))
-            if await self._show((cut,), load.channel, (load.message,)):
+            locale = load.locale or locale_at(self._client, load.channel)
+            cut = load.cut(locale)
+            if load.token:
+                # Known to no channel: what one person alone sees is changed by the token only.
+                is_done = await tell_by_token(self._client, load.token, cut, locale=locale)
+            else:
+                is_done = await self._show((cut,), load.channel, (load.message,))
+            if is_done:
                 await self._loads.forget(load.message)
         known = {turn: tuple(group) for turn, group in groupby(replies, key=lambda r: r.turn)}
         for question in questions:
@@ -217,7 +223,8 @@ class Closing:
             # Where only its giver has the app the token alone may edit: it stood there half
             # written, with a Stop, for ever.
             own = zip(views, shown, strict=False) if response is not None else ()
-            done = [await tell_by_token(self._client, question, *message) for message in own]
+            token = question.token or ""
+            done = [await tell_by_token(self._client, token, *message) for message in own]
             return bool(done) and all(done)
         if found and not any(message.is_waiting for message in found.values()):
             return True  # A refusal, or a command's whole answer: only noting its end was missed.
@@ -227,7 +234,7 @@ class Closing:
             return await self._show((view,), channel, shown, question)
         if response is not None:
             # By the token, the one way to an answer that its asker alone sees.
-            return await tell_by_token(self._client, question, view)
+            return await tell_by_token(self._client, question.token, view)
         # Without a response Discord itself told that the application did not respond.
         return not shown or await self._show((view,), channel, shown)
 

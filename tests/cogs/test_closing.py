@@ -62,12 +62,13 @@ class Crashed:
         self.channel = partial_channel()
         self.message = self.channel.get_partial_message.return_value
         self.message.edit.side_effect = list(errors) + [None] * 40
+        self.client = double(discord.Client)
 
     def close(self) -> None:
         play(self._story(self.lantern))
 
     async def _story(self, lantern: Lantern) -> None:
-        client = double(discord.Client)
+        client = self.client
         client.get_partial_messageable.return_value = self.channel
         closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks())
         await closing.collect()
@@ -168,6 +169,31 @@ def test_the_message_of_a_load_by_hand_keeps_its_headline_too() -> None:
     crashed.close()
     content = f"📥 Loading `gemma`.\n{CUT_LINE} {AGAIN_LINE}"
     assert crashed.shown == [{"content": content, "view": None}]
+
+
+@pytest.mark.parametrize(("told", "is_closed"), [(None, True), (http_error(503), False)])
+def test_a_choice_that_its_chooser_alone_sees_is_closed_by_the_commands_token(
+    told: Any, *, is_closed: bool
+) -> None:
+    crashed = Crashed(None, messages=0)
+    assert isinstance(crashed.lantern.notes, MemoryNotes)
+    head, stays = "🔀 `gemma` is chosen for you here.", "`gemma` stays chosen."
+    noted = json.dumps([[7, 301, head, stays, "900", "secret", "de"]])
+    crashed.lantern.notes.notes[NOTE] = noted
+    crashed.client.application_id = 9
+    crashed.client.http = double(HTTPClient)
+    crashed.client.http.request = AsyncMock(side_effect=[told])
+    crashed.close()
+    assert crashed.shown == []
+    (tell,) = crashed.client.http.request.await_args_list
+    route, body = tell.args[0], tell.kwargs["json"]
+    assert (route.method, route.url.rpartition("/webhooks/")[2]) == (
+        "PATCH",
+        "9/secret/messages/@original",
+    )
+    assert body["content"].startswith(f"{head}\n⚠ Lantern wurde neu gestartet")
+    assert body["components"][0]["components"][0]["custom_id"] == "lantern:undo:900"
+    assert crashed.lantern.notes.notes[NOTE] == ("[]" if is_closed else noted)
 
 
 def test_a_load_stays_noted_until_its_message_is_closed() -> None:

@@ -252,7 +252,7 @@ def test_an_admin_may_cancel_anybodys_load() -> None:
 
 def test_the_message_of_a_load_is_noted_while_it_runs_for_the_start_after_a_crash() -> None:
     shown = Shown(BAR, press_at=3.5)
-    assert shown.noted == [[7, 200, "🔀 Switched.", "", str(shown.interaction.id)]]
+    assert shown.noted == [[7, 200, "🔀 Switched.", "", str(shown.interaction.id), "", ""]]
     assert json.loads(shown.notes.notes[NOTE]) == []
 
 
@@ -299,7 +299,7 @@ def test_leaving_ends_the_message_of_a_load_honestly() -> None:
 def test_a_load_whose_end_was_not_shown_stays_noted_for_the_next_start() -> None:
     left = Left(answer_s=60.0)
     assert not left.has_ended
-    assert left.noted == [[7, 200, "🔀 Switched.", "", str(left.interaction.id)]]
+    assert left.noted == [[7, 200, "🔀 Switched.", "", str(left.interaction.id), "", ""]]
 
 
 def test_a_load_begun_while_leaving_ends_at_once() -> None:

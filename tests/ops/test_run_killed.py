@@ -1,6 +1,8 @@
 """Killed without warning and started again, Lantern leaves nothing half said and nothing lost."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,14 @@ async def until_kept(discord: DiscordDouble, question: str) -> Post:
     return reply
 
 
+async def until_stored(folder: Path, words: str) -> None:
+    """Waits for a running answer's text to be on the disk, a fifth of a second after its edit."""
+    query = "SELECT 1 FROM turn WHERE status = 'running' AND instr(reply_text, ?)"
+    with closing(sqlite3.connect(folder / "lantern.db")) as database:
+        while database.execute(query, (words,)).fetchone() is None:  # noqa: ASYNC110  # nothing tells of a commit
+            await asyncio.sleep(0.02)
+
+
 async def test_an_answer_broken_off_is_closed_and_the_conversation_goes_on(
     discord: DiscordDouble, host: SimHost, folder: Path
 ) -> None:
@@ -51,6 +61,7 @@ async def test_an_answer_broken_off_is_closed_and_the_conversation_goes_on(
             broken = await until_kept(discord, question)
             await discord.changes.until(lambda: "simulated answer" in broken.content)
             assert broken.has_button("stop")
+            await until_stored(folder, "simulated answer")
             await child.kill()
 
         await host.journal.wait_for(PredictionCancelled)
