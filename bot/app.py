@@ -109,6 +109,8 @@ class Plan:
     """Models are loaded before the hours at which they are usually asked for."""
     reread: Callable[[], Sequence[ProviderConfig]] | None = None
     """Reads the providers' settings again, for keys that were changed; None never does."""
+    is_service: bool = False
+    """It serves until it is stopped, by the settings that are to count from now on."""
     is_owner: bool = True
     """This process holds the lock on the database: only then does it unload or close anything
     that a Lantern before it left behind. Without it, every instance counts as foreign."""
@@ -117,7 +119,7 @@ class Plan:
 def plan_from(
     loaded: Loaded, *, is_owner: bool, reread: Callable[[], Loaded] | None = None
 ) -> Plan:
-    """The plan the settings describe; ``reread`` gives them as they are written by then."""
+    """The plan the settings describe; ``reread`` gives a service those that are written by then."""
     settings = loaded.settings
     providers = loaded.provider_configs
     on = {provider.name for provider in providers}
@@ -159,6 +161,7 @@ def plan_from(
         cache_entries=settings.cache.max_entries,
         reread=None if reread is None else partial(_configs_now, reread),
         has_preload=settings.routing.preload,
+        is_service=reread is not None,
         is_owner=is_owner,
     )
 
@@ -335,9 +338,10 @@ async def _shelf(
 async def _fleet(plan: Plan, database: Database, newsroom: Newsroom) -> Fleet:
     """The hosts, with what the store remembers of them."""
     store = FleetStore(database)
-    # Beside a running Lantern the names are that one's.
+    # The names are those of what serves: a command that was given other settings to try them out
+    # took all that was known of the hosts along to the names there.
     addresses = {host.name: host.address for host in plan.hosts}
-    if plan.is_owner and (names := await store.renamed(addresses)):
+    if plan.is_owner and plan.is_service and (names := await store.renamed(addresses)):
         _log.info("hosts renamed", names=names)
     memory = await store.remembered()
     # What is not known as own is foreign, and leaves only where the owner allows it (ADR 7).

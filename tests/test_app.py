@@ -1,17 +1,20 @@
 """The composition root: what is done again and again, and by which of two on one database."""
 
+from dataclasses import replace
 from datetime import time
 from pathlib import Path
 
 import pytest
 from databases import new_database
 
-from bot.app import Plan, lantern
+from bot.app import Plan, lantern, plan_from
 from bot.chat.planning import ChatRules
-from bot.domain.ids import PersonaName
+from bot.domain.ids import HostName, ModelKey, PersonaName
 from bot.fleet.fleet import FleetRules
 from bot.process.timer import TimedWork, Timer
+from bot.settings import Loaded, load_settings
 from bot.store.backups import backups_of
+from bot.store.fleet_memory import FleetStore
 
 
 @pytest.mark.parametrize("is_owner", [True, False])
@@ -35,3 +38,27 @@ async def test_every_day_the_owner_of_a_database_backs_it_up(
             assert isinstance(when, time)
             await work()
     assert len(backups_of(path)) == is_owner
+
+
+@pytest.mark.parametrize("serves", [True, False])
+async def test_only_what_serves_takes_what_is_known_of_a_host_to_another_name(
+    tmp_path: Path, serves: bool
+) -> None:
+    # A trial of other settings renamed the hosts of those that count.
+    path = new_database(tmp_path / "lantern.db")
+    attic, loft, key = HostName("attic"), HostName("loft"), ModelKey("qwen3-8b")
+    for name in (attic, loft):
+        written = f"hosts: [{{name: {name}, address: '127.0.0.1:9'}}]\n"
+        (tmp_path / f"{name}.yaml").write_text(written, encoding="utf-8")
+    old, new = (load_settings(tmp_path / f"{name}.yaml", {}, tmp_path) for name in (attic, loft))
+    async with lantern(_plan(old, path, serves=True)) as built:
+        await FleetStore(built.database).pin(attic, key, is_pinned=True)
+    async with lantern(_plan(new, path, serves=serves)) as built:
+        assert await FleetStore(built.database).pins() == ((loft if serves else attic, key),)
+    async with lantern(_plan(old, path, serves=True)) as built:
+        assert await FleetStore(built.database).pins() == ((attic, key),)
+
+
+def _plan(loaded: Loaded, database: Path, *, serves: bool) -> Plan:
+    reread = (lambda: loaded) if serves else None
+    return replace(plan_from(loaded, is_owner=True, reread=reread), database=database)

@@ -60,8 +60,6 @@ _OF_HOSTS = (
 )  # fmt: skip
 """Tables with a line for each host, or for each model on each."""
 _RENAME = "UPDATE OR REPLACE {} SET host = ? WHERE host = ?"
-_ON_THE_WAY = "\n"
-"""Begins no host's name."""
 _RATES = "SELECT host, load_bytes_per_s FROM host_rate ORDER BY host"
 
 
@@ -83,7 +81,9 @@ class FleetStore:
         """Takes what is known of hosts along to their new names, by where they stand.
 
         Called otherwise in the settings, a host lost its own instances: they were foreign then,
-        and stood in its memory for ever.
+        and stood in its memory for ever. A name that was known before keeps what is its own: hosts
+        that got each other's addresses look as if their names had been exchanged, and were each
+        given the other's pins and drain.
 
         Args:
             addresses: Of every host, by what it is called from now on.
@@ -93,20 +93,20 @@ class FleetStore:
         """
 
         def change(connection: sqlite3.Connection) -> dict[str, HostName]:
-            noted = {row["address"]: row["host"] for row in connection.execute(_ADDRESSES)}
-            # One without a name was called by its address.
-            found = {noted.get(at, at): name for name, at in addresses.items()}
-            moves = {old: new for old, new in found.items() if old != new}
+            rows = connection.execute(_ADDRESSES).fetchall()
+            noted = {row["address"]: row["host"] for row in rows}
             known: dict[str, HostName] = {}
-            for table in _OF_HOSTS:
-                # By way of names that no host has: two may have changed theirs with each other.
-                for old, new in moves.items():
-                    way = f"{_ON_THE_WAY}{old}", old
-                    if connection.execute(_RENAME.format(table), way).rowcount:
-                        known[old] = new
-                for old, new in moves.items():
-                    connection.execute(_RENAME.format(table), (new, f"{_ON_THE_WAY}{old}"))
-            connection.execute("DELETE FROM host_address")
+            for name, address in addresses.items():
+                # One without a name was called by its address.
+                old = noted.get(address, address)
+                if old in addresses or any(row["host"] == name for row in rows):
+                    continue
+                for table in _OF_HOSTS:
+                    if connection.execute(_RENAME.format(table), (name, old)).rowcount:
+                        known[old] = name
+            # Others stay: one that is left out of a single start may come back by another name.
+            for place in addresses.items():
+                connection.execute("DELETE FROM host_address WHERE host = ? OR address = ?", place)
             for name, address in addresses.items():
                 insert(connection, "host_address", {"host": name, "address": address})
             return known

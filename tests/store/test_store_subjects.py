@@ -215,18 +215,41 @@ class TestInstances:
         again = await fleet.renamed({loft: "10.0.0.1:1234", attic: "10.0.0.2:1234"})
         assert (again, await fleet.remembered()) == ({}, after)
 
-    async def test_two_hosts_that_change_their_names_keep_their_own(
-        self, database: Database
+    @pytest.mark.parametrize(
+        ("starts", "moved"),
+        [
+            # Renamed, and back.
+            ([{"a": "1", "b": "2"}, {"c": "1", "b": "2"}], {"a": "c"}),
+            ([{"a": "1", "b": "2"}, {"c": "1", "b": "2"}, {"a": "1", "b": "2"}], {"c": "a"}),
+            ([{"a": "1", "b": "2"}, {"c": "2", "d": "1"}], {"a": "d", "b": "c"}),
+            # One is gone, and the other got its address.
+            ([{"a": "1", "b": "2"}, {"a": "2"}], {}),
+            # They got each other's; exchanged names look the same.
+            ([{"a": "1", "b": "2"}, {"a": "2", "b": "1"}], {}),
+            ([{"a": "1", "b": "2"}, {"a": "2", "b": "3"}], {}),
+            ([{"a": "1", "b": "2"}, {"a": "3", "c": "1", "b": "2"}], {}),
+            # Left out for a start, and back: by another name, by its own, after its address went.
+            ([{"a": "1", "b": "2"}, {"b": "2"}, {"b": "2", "c": "1"}], {"a": "c"}),
+            ([{"a": "1", "b": "2"}, {}, {"c": "1", "d": "2"}], {"a": "c", "b": "d"}),
+            ([{"a": "1", "b": "2"}, {"b": "2"}, {"b": "2", "a": "1"}], {}),
+            ([{"a": "1", "b": "2"}, {"b": "1"}, {"b": "2", "c": "1"}], {}),
+        ],
+    )
+    async def test_a_host_is_known_by_its_name_and_only_a_new_one_takes_from_an_old(
+        self, database: Database, starts: list[dict[str, str]], moved: dict[str, str]
     ) -> None:
-        fleet, attic = FleetStore(database), HostName("attic")
-        theirs = replace(self.OWN, host=attic, idle_ttl_s=None)
-        await fleet.renamed({STUDIO: "a:1", attic: "b:1"})
-        for own in (self.OWN, theirs):
-            await fleet.add_own(own)
-        assert await fleet.renamed({STUDIO: "b:1", attic: "a:1"}) == {STUDIO: attic, attic: STUDIO}
-        assert set((await fleet.remembered()).own) == {
-            replace(self.OWN, host=attic), replace(theirs, host=STUDIO)
-        }  # fmt: skip
+        fleet = FleetStore(database)
+        seen = dict[str, str]()
+        for hosts in starts:
+            renamed = await fleet.renamed({HostName(name): at for name, at in hosts.items()})
+            seen = {str(old): str(new) for old, new in renamed.items()}
+            if hosts is starts[0]:
+                for name in hosts:
+                    await fleet.pin(HostName(name), ModelKey(f"of-{name}"), is_pinned=True)
+        assert seen == moved
+        if len(starts) == 2:
+            where = {str(key): str(host) for host, key in await fleet.pins()}
+            assert where == {f"of-{name}": moved.get(name, name) for name in starts[0]}
 
     async def test_a_host_at_another_address_keeps_what_is_known_by_its_name(
         self, database: Database
