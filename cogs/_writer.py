@@ -183,6 +183,8 @@ class Writer:
         self._makes_new = False
         """The next call makes a message, which has a limit of its own."""
         self._failures = 0
+        self._tries_last = False
+        """Were the last words already tried in vain?"""
         self._key = f"{id(self):x}"
         self._joined: set[Pacer] = set()
 
@@ -317,6 +319,10 @@ class Writer:
             tries = MAX_TRIES if self._view.is_over else inf
         elif fault is DiscordFault.DENIED and step.message_id is not None:
             tries = self._denied_tries
+        if fault is DiscordFault.PASSING and self._view.is_over and not self._tries_last:
+            # Those of earlier words are none of theirs: a burst that began in mid-stream had them
+            # wait five seconds at once, and one of half a minute had them given up.
+            self._tries_last, self._failures = True, 0
         self._failures += 1
         if self._failures < tries:
             pause_s = min(MAX_PAUSE_S, 2.0 ** (self._failures - 1))

@@ -58,9 +58,18 @@ discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
 _MAX_RECONNECT_S = 30.0
 
+_RECONNECTED_S = 120
+"""So long after a try a next one follows a line that stood: a try lasts a minute at most."""
+
 
 class Backoff(ExponentialBackoff[Literal[False]]):
     """The library's pauses between tries to connect again, but for their length."""
+
+    def __init__(self, base: int = 1, *, integral: Literal[False] = False) -> None:
+        super().__init__(base, integral=integral)
+        # It remembers tries for 34 minutes, and never that one succeeded: after one long cut each
+        # short one left the bot deaf for half a minute.
+        self._reset_time = _RECONNECTED_S
 
     def delay(self) -> float:
         """Seconds until the next try."""

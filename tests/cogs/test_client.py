@@ -99,6 +99,23 @@ def test_a_cut_line_is_tried_again_within_half_a_minute_however_long_it_was_cut(
     assert all(each[0] <= 2.0 for each in waited)
 
 
+@pytest.mark.parametrize("module", [discord.client, discord.shard])
+def test_after_a_line_that_stood_two_minutes_its_next_cut_is_tried_again_at_once(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("discord.backoff.time", SimpleNamespace(monotonic=lambda: now))
+    pauses = [module.ExponentialBackoff(integral=False) for _ in range(8)]
+    waited: list[float] = []
+    for _ in range(10):
+        # What one try and the pause before it last at most is no line that stood.
+        now += 90.0
+        waited += [backoff.delay() for backoff in pauses]
+    assert max(waited) == 30.0
+    now += 121.0
+    assert max(backoff.delay() for backoff in pauses) <= 2.0
+
+
 @pytest.mark.parametrize(
     ("told_ago_s", "free_at"),
     # Near its end as long as the network's jitter may be: a call that comes too early is refused.

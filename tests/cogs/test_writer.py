@@ -175,6 +175,16 @@ def test_last_words_that_fail_are_tried_soon_and_then_seldom() -> None:
     assert pauses == pytest.approx([SOON_S] * SOON_TRIES + [MAX_PAUSE_S] * 3, abs=0.05)
 
 
+def test_tries_of_earlier_words_are_none_of_the_last_ones() -> None:
+    faults = 2 * MAX_TRIES
+    paper = PaperTransport(faults=[None, *(http_error(503) for _ in range(faults))])
+    streamed_s = faults - SOON_TRIES
+    assert written(int(streamed_s * 20), 20.0, paper) == "shown"
+    assert paper.last.acts
+    between = [later.at - earlier.at for earlier, later in pairwise(paper.calls[: faults + 1])]
+    assert max(between) < SOON_S + 0.5
+
+
 @pytest.mark.parametrize("error", PASSING)
 def test_the_last_words_are_tried_until_they_are_shown(error: Callable[[], BaseException]) -> None:
     paper = PaperTransport(faults=[None, *(error() for _ in range(MAX_TRIES - 1))])
