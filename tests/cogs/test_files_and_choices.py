@@ -237,7 +237,7 @@ def test_personas_hosts_and_loaded_models_are_offered() -> None:
     assert [c.name for c in loaded_choices(catalog, "")] == ["qwen/qwen3 · studio-1"]
 
 
-def test_loaded_models_are_most_listedby_name_with_all_their_hosts() -> None:
+def test_loaded_models_are_listed_by_name_with_all_their_hosts() -> None:
     two = tuple(Instance(InstanceId(name), ModelKey(name)) for name in ("b", "a"))
     one, other = (
         HostSnapshot(HostName(name), "10.0.0.1:1", "up", instances=held)

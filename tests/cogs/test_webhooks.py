@@ -11,7 +11,7 @@ from discord.http import HTTPClient
 from stand_ins import double
 from virtual_time import play
 
-from bot.policy.pacing import INTERACTION, Pacers
+from bot.policy.pacing import CHANNEL, INTERACTION, Pacers
 from bot.policy.speakers import BOT_NAME, Speaker
 from cogs._transport import Transport, transport_to
 from cogs._view import Act, MessageView
@@ -205,7 +205,7 @@ async def test_of_the_messages_that_webhooks_made_the_newest_are_known(
     assert [webhooks.has_spoken(n) for n in range(5)] == [False, False, True, True, False]
 
 
-async def test_a_persona_s_message_loses_its_buttons_by_its_webhook_and_keeps_its_words(
+def test_a_persona_s_message_loses_its_buttons_by_its_webhook_and_keeps_its_words(
     server: Server,
 ) -> None:
     server.client.http.channel_webhooks.return_value = [
@@ -216,17 +216,23 @@ async def test_a_persona_s_message_loses_its_buttons_by_its_webhook_and_keeps_it
     server.client.get_channel.return_value = channel
     server.client.get_partial_messageable.return_value = server.plain
     server.plain.get_partial_message.return_value.edit.side_effect = http_error(403, 50005)
-    transport = transport_to(server.client, 7, server.pacers, server.webhooks)
-    await transport.dress(300, None)
-    (bare,) = server.hook.edit_message.await_args_list
-    assert (bare.args, bare.kwargs["view"], "content" in bare.kwargs) == ((300,), None, False)
-    await transport.dress(300, HELLO)
-    (_, dressed) = server.hook.edit_message.await_args_list
-    assert [item.item.label for item in dressed.kwargs["view"].children] == ["Nochmal"]
-    # Whoever writes there meanwhile knows of these calls.
-    now = asyncio.get_running_loop().time()
-    assert not server.pacers.of_channel(7, now).is_quiet(now)
-    assert not server.pacers.of_channel(7, now, INTERACTION).is_quiet(now)
+
+    async def story() -> None:
+        transport = transport_to(server.client, 7, server.pacers, server.webhooks)
+        await transport.dress(300, None)
+        (bare,) = server.hook.edit_message.await_args_list
+        assert (bare.args, bare.kwargs["view"], "content" in bare.kwargs) == ((300,), None, False)
+        await transport.dress(300, HELLO)
+        (_, dressed) = server.hook.edit_message.await_args_list
+        assert [item.item.label for item in dressed.kwargs["view"].children] == ["Nochmal"]
+        # Whoever writes there meanwhile knows of these calls.
+        now = asyncio.get_running_loop().time()
+        for limit in (CHANNEL, INTERACTION):
+            over_at = now + limit.window_s + limit.margin_s
+            pacer = server.pacers.of_channel(7, now, limit)
+            assert [pacer.is_quiet(at) for at in (over_at - 0.001, over_at)] == [False, True]
+
+    play(story())
 
 
 async def test_one_whose_webhook_is_gone_is_replaced(server: Server) -> None:

@@ -89,7 +89,7 @@ async def test_a_resolver_that_hangs_holds_up_neither_start_nor_stop_of_a_servic
     monkeypatch.setattr(loop, "getaddrinfo", found)
     monkeypatch.setattr("bot.commands.serve.FIRST_LOOK_S", 0.0)
     monkeypatch.setattr(Supervisor, "ready", stop)
-    (tmp_path / "config.yaml").write_text("gateway: {listen: 'localhost:0'}")
+    (tmp_path / "config.yaml").write_text("gateway: {listen: '127.0.0.1:0'}")
     hosts = {"LANTERN_HOSTS": "a.lan:1,b.lan:1"}
     loaded = load_settings(None, hosts, tmp_path)
     async with asyncio.timeout(GUARD_S):

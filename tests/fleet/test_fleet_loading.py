@@ -551,7 +551,7 @@ async def _somebody_else_talks_to(sim: SimHost) -> AsyncGenerator[None]:
         "messages": [{"role": "user", "content": "[[tokens 100000]]"}],
     }
     async with (
-        httpx.AsyncClient(trust_env=False, verify=False) as http,
+        httpx.AsyncClient(trust_env=False, verify=False, timeout=GUARD_S) as http,
         http.stream("POST", f"http://{sim.address}/v1/chat/completions", json=body),
     ):
         yield

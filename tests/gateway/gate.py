@@ -16,7 +16,7 @@ from bot.app import utcnow
 from bot.chat.planning import ChatRules
 from bot.gateway.doors import DoorRules
 from bot.gateway.server import GatewayRules, gateway
-from bot.gateway.sinks import LIFE, LifePace
+from bot.gateway.sinks import LifePace
 from bot.policy.keys import ApiKey, KeyScope, make_key
 from bot.sim.models import SimHostConfig
 from bot.store.keys import KeyStore
@@ -151,6 +151,10 @@ async def viewer(it: Gate, last_id: int | None = None, **headers: str) -> AsyncG
         yield seen
 
 
+PATIENT = LifePace(headers_s=GUARD_S)
+"""As shipped, headers go out before the first word where a machine stood still for a second."""
+
+
 @asynccontextmanager
 async def gate(
     folder: Path,
@@ -158,7 +162,7 @@ async def gate(
     doors: DoorRules = LOOPBACK,
     rules: GatewayRules | None = None,
     chat_rules: ChatRules | None = None,
-    pace: LifePace = LIFE,
+    pace: LifePace = PATIENT,
     **more: Any,
 ) -> AsyncGenerator[Gate]:
     """Runs a house and a gateway over it."""

@@ -14,6 +14,7 @@ import pytest
 
 from bot.app import utcnow
 from bot.gateway.server import GatewayRules, gateway
+from bot.gateway.sinks import LIFE
 from bot.sim.models import GB, SimModel
 from tests.gateway.gate import LOOPBACK, Gate, chat, gate
 from tests.helpers.house import GEMMA, QWEN, sim
@@ -111,7 +112,7 @@ async def test_every_part_stands_without_complaint_and_without_scrolling_sideway
 
 
 async def test_a_load_moves_and_the_answer_streams_in_the_playground(tmp_path: Path) -> None:
-    async with gate(tmp_path, sim("one", BIG)) as it, browser_at(it.base) as seen:
+    async with gate(tmp_path, sim("one", BIG), pace=LIFE) as it, browser_at(it.base) as seen:
         page, faults = seen.page, it.house.hosts["one"].faults
         faults.stall_load(at=0.4)
         await seen.settled()

@@ -15,7 +15,7 @@ from bot.domain.hosts import Drain
 from bot.domain.ids import HostName, ModelKey, PersonaName
 from bot.fleet import host as host_module
 from bot.gateway import errors
-from bot.gateway.sinks import LifePace, state_of
+from bot.gateway.sinks import LIFE, LifePace, state_of
 from bot.sim.journal import LoadFinished, LoadStarted, PredictionStarted
 from tests.gateway.gate import CHATS, PATHS, any_form, chat, gate
 from tests.helpers.house import QWEN, sim
@@ -95,7 +95,7 @@ async def test_a_cold_stream_has_headers_and_signs_of_life_with_progress(
 async def test_signs_of_life_come_in_the_first_second_and_each_ten_after_it(
     tmp_path: Path, loop_clock: LoopClock
 ) -> None:
-    async with gate(tmp_path, sim("one", QWEN)) as it:
+    async with gate(tmp_path, sim("one", QWEN), pace=LIFE) as it:
         one = it.house.hosts["one"]
         one.faults.stall_load(at=0.4)
         one.faults.stall_after_tokens(1)
