@@ -27,7 +27,8 @@ The tree; each number stands again where its step is taken.
    joined is waited for to its end, while that is in sight.
 5. While a load or an unload is under way, and while the host is not up, step 6 is left out: no
    load and no eviction begins. Admins, the sweep and strays may unload beside a load all the same.
-   A load under way that is a mere guess is given up, though, for whoever needs another.
+   A load under way that is a mere guess is given up, though, for whoever needs another that may
+   ever fit.
 6. The first in turn whom nothing in memory serves is next; ``policy.placement`` decides the load:
    a. it never fits: all who wait for it are refused, and the next in turn is looked at;
    b. it fits once those in use are at rest: the next in turn may go first, till a swap is worth it;
@@ -309,7 +310,7 @@ class Scheduler:
             self._refuse([waiter], stuck if waiter.is_joined else text, FailureKind.BUSY)
         if is_up and overdue:
             self._grant_slots(now)
-        self._drop_guess()
+        self._drop_guess(now)
         # 5. Racing loads of one model make two copies of it, and what is still on its way out
         # still takes its memory.
         if is_up and self.load is None and not self.residents.is_unloading():
@@ -483,12 +484,15 @@ class Scheduler:
                     self._make_room(key, evict, now)
                     return
 
-    def _drop_guess(self) -> None:
+    def _drop_guess(self, now: float) -> None:
         """Step 5: a load that nobody asked for is given up for whoever needs another."""
         load, waiters = self.load, self._queue.waiters.values()
         if load is None or load.is_stopping or not load.is_guess:
             return
-        if all(w.wish.purpose in GUESSES or self._usable(w.wish) for w in waiters):
+        asked = [w.wish for w in waiters if w.wish.purpose not in GUESSES]
+        needed = [wish for wish in asked if not self._usable(wish)]
+        # For what can never fit it was given up for nothing.
+        if not any(isinstance(self._placed(wish, (), now), Placement) for wish in needed):
             return
         load.is_stopping = True
         self._out.append(StopLoad())

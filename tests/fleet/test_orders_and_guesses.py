@@ -5,7 +5,7 @@ from typing import Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
-from scheduler_playbook import Playbook, up_with
+from scheduler_playbook import Playbook, model, up_with
 
 from bot.domain.errors import FailureKind
 from bot.domain.events import Queued
@@ -165,6 +165,18 @@ def test_an_order_stops_a_guess_and_a_guess_stops_nothing() -> None:
     play = guessing()
     assert play.ask("more", "one", purpose="hint") == []
     assert "stop the load" in play.ask("eve", "one", purpose="order")
+
+
+def test_what_can_never_fit_stops_no_guess_and_what_waits_for_others_does() -> None:
+    play = up_with("one", "two", model("huge", gb=99), memory_gb=30)
+    assert play.ask("ahead", "two", purpose="ahead") == ["load two"]
+    assert play.ask("bob", "huge", wait=600.0) == []
+    assert play.ask("ada", "one") == ["stop the load", "refuse ahead cancelled"]
+    alone = up_with("two", model("huge", gb=99), memory_gb=30)
+    alone.ask("ahead", "two", purpose="ahead")
+    alone.ask("bob", "huge", wait=600.0)
+    assert "refuse bob does not fit" in alone.loaded()
+    assert alone.instance("two").idle_since is not None
 
 
 def test_a_question_for_what_is_in_memory_lets_a_guess_go_on() -> None:
