@@ -7,7 +7,7 @@ from dataclasses import replace
 from bot.domain.hosts import Instance, LoadLimits, LoadOrder, Model, Together
 from bot.domain.ids import ModelKey
 from bot.policy.breaker import Breaker, BreakerRules, on_failure
-from bot.policy.placement import instance_bytes, load_bytes, together
+from bot.policy.placement import instance_bytes, load_bytes, takes_as_much, together
 
 REFUSED_S = 1800.0
 """What a host refused to hold is tried again after so long: other programs may have left since."""
@@ -50,7 +50,8 @@ class Capacity:
         self.forgive(self._failed.keys() & {instance.model_key for instance in instances})
         if not any(there <= held for held in self.held):
             self.held = (*(h for h in self.held if not h <= there), there)[-MOST_HELD:]
-            self._refused = {tried: at for tried, at in self._refused.items() if not tried <= there}
+            refused = self._refused.items()
+            self._refused = {r: at for r, at in refused if not takes_as_much(there, r)}
 
     def loaded(self, order: LoadOrder, context: int | None, instances: Sequence[Instance]) -> None:
         """A load ended well: with this context, None where the host does not tell; beside these."""
@@ -76,7 +77,7 @@ class Capacity:
             if self._memory_bytes is None or refused < self._memory_bytes:
                 self.ceiling_bytes = min(refused, self.ceiling_bytes or refused)
         tried = together(instances, order, limits)
-        self.held = tuple(held for held in self.held if not held >= tried)
+        self.held = tuple(held for held in self.held if not takes_as_much(held, tried))
         self._refused[tried] = now
 
     def tries(self, key: ModelKey, refusal: str = "", *, is_retried: bool = False) -> None:

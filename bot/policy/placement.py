@@ -294,6 +294,21 @@ def together(
     return frozenset((*one, loaded[:n].count(one)) for n, one in enumerate(loaded))
 
 
+def takes_as_much(more: Together, less: Together) -> bool:
+    """Has ``more`` a copy for each of ``less``, of the same model and with no smaller context?
+
+    One whose context is not known counts with the usual. What was refused so is refused with a
+    longer context too; by equality alone a growing conversation had each of its lengths tried. With
+    a shorter one it may fit.
+    """
+    many, few = ([(k, c or DEFAULT_CONTEXT) for k, c, _ in one] for one in (more, less))
+    for key, context in few:
+        there, needed = (sum(k == key and c >= context for k, c in one) for one in (many, few))
+        if there < needed:
+            return False
+    return True
+
+
 def fits(
     host: HostSnapshot,
     order: LoadOrder,
@@ -309,7 +324,7 @@ def fits(
         wanted = together(instances, order, host.limits.get(order.model_key))
         if any(wanted <= held for held in host.held):
             return True
-        if any(wanted >= refused for refused in host.refused):
+        if any(takes_as_much(wanted, refused) for refused in host.refused):
             return False
     if needed_bytes is None or memory_bytes is None:
         return True

@@ -63,6 +63,18 @@ def test_what_was_refused_together_is_asked_again_after_a_while_or_once_it_was_s
     assert capacity.refused(5.0) == ()
 
 
+def test_a_longer_context_proves_a_shorter_and_is_disproved_by_it() -> None:
+    capacity, there = Capacity(None), [copy("two")]
+    long, short = (replace(copy("one"), context_length=c) for c in (16384, 8192))
+    capacity.did_not_fit(order(8192), model("one"), there, 5.0)
+    capacity.saw([*there, replace(short, context_length=8191)])
+    assert capacity.refused(5.0) == (together(there, order(8192)),)
+    capacity.saw([*there, long])
+    assert capacity.refused(5.0) == ()
+    capacity.did_not_fit(order(8192), model("one"), there, 6.0)
+    assert capacity.held == (together([*there, replace(short, context_length=8191)]),)
+
+
 def test_the_ceiling_is_the_least_that_was_refused_and_falls_with_proof() -> None:
     one = load_bytes(model("one"), order()) or 0
     capacity = Capacity(None)

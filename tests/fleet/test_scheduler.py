@@ -714,8 +714,11 @@ def test_who_waits_for_another_load_of_a_refused_model_has_both_tries_still() ->
     assert play.unloaded() == ["forget ref-1", "load three with 16384"]
     play.leave("eve")
     play.ask("zoe", "three", context=20_000)
-    assert play.load_refused() == ["refuse bob does not fit", "load three with 32768"]
-    assert play.load_refused() == ["unload two"]
+    # Beside what a shorter context was refused beside, a longer one is not tried.
+    assert play.load_refused() == ["refuse bob does not fit", "unload two"]
+    assert play.unloaded() == ["forget ref-2", "load three with 32768"]
+    play.ask("one", "one")
+    assert play.load_refused() == ["refuse zoe does not fit", "load one"]
 
 
 # --- context --------------------------------------------------------------------------------

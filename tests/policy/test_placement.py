@@ -27,6 +27,7 @@ from bot.policy.placement import (
     place,
     place_roomy,
     plan_idle_eviction,
+    takes_as_much,
     together,
 )
 
@@ -159,6 +160,56 @@ def test_what_was_refused_beside_a_pin_is_not_tried_again_while_it_is_pinned() -
     # Seen together since, it fits.
     held = replace(knows, held=(_with(pinned),))
     assert _evicted(_place(held, pinned)) == []
+
+
+@pytest.mark.parametrize(
+    ("refused", "wanted", "is_refused"),
+    [
+        # Longer takes more; shorter may fit.
+        ([8192], [8192], True),
+        ([8192], [16384], True),
+        ([8192], [32768], True),
+        ([8192], [8191], False),
+        # What nobody said counts as what hosts commonly load with.
+        ([None], [None], True),
+        ([None], [DEFAULT_CONTEXT], True),
+        ([None], [8192], True),
+        ([None], [DEFAULT_CONTEXT - 1], False),
+        ([DEFAULT_CONTEXT], [None], True),
+        ([DEFAULT_CONTEXT + 1], [None], False),
+        # As many copies, each as long as one of those refused; in whatever order they were loaded.
+        ([8192, 8192], [8192], False),
+        ([8192, 8192], [8192, 8192], True),
+        ([8192, 8192], [65536, 4096], False),
+        ([8192, 4096], [4096, 16384], True),
+        ([8192, 4096], [8192, 4095], False),
+        ([8192], [2048, 8192], True),
+        ([], [4096], True),
+        ([4096], [], False),
+    ],
+)
+def test_what_was_refused_is_refused_with_a_longer_context_and_not_with_a_shorter(
+    refused: list[int | None], wanted: list[int | None], is_refused: bool
+) -> None:
+    pinned = instance("a/pin", pinned=True)
+    few, many = (
+        together([pinned, *(replace(instance("x/x"), context_length=c) for c in contexts)])
+        for contexts in (refused, wanted)
+    )
+    assert takes_as_much(many, few) is is_refused
+    # Another's copy is none of this one's, and without the pin it is less.
+    other = together(replace(instance("y/y"), context_length=1 << 20) for _ in refused)
+    assert takes_as_much(other, few) is False
+    assert takes_as_much(many - together([pinned]), few) is False
+
+
+def test_a_conversation_that_grows_has_no_length_tried_beside_a_pin_that_a_shorter_was() -> None:
+    pinned = instance("a/pin", pinned=True)
+    for said, refused, goes in ((None, None, False), (16384, 16384, False), (16384, 32768, True)):
+        order = LoadOrder(NEW, model(NEW).kind, LoadSettings(context_length=refused), None, None)
+        knows = replace(_host(), refused=(together([pinned], order),))
+        grown = replace(knows, limits={}), [Wish(NEW, LoadSettings(context_length=said), 9000)]
+        assert isinstance(place(*grown, [pinned], NOW), Placement) is goes
 
 
 def test_a_second_copy_is_more_than_one() -> None:
