@@ -93,8 +93,8 @@ class Database:
         self._reader = _Connection(self._connect, iter_chunk_size=64)
         self._write_places = asyncio.Semaphore(_WAITING_WRITES)
         self._is_open = False
-        self._trouble = ""
-        """What the log has of the last call; empty where that went well."""
+        self._troubles = dict[_Connection, str]()
+        """What the log has of each side's last call; nothing where that went well."""
         self._notes: deque[tuple[_Change, Any]] = deque(maxlen=_MOST_NOTES)
         """Asked for and not begun."""
         self._has_notes = asyncio.Event()
@@ -298,11 +298,12 @@ class Database:
         except StoreUnavailable as failed:
             # People in a channel read it without its folder; of several databases its owner has to
             # know which, once for each trouble.
-            if failed.user_message != self._trouble:
-                self._trouble = failed.user_message
-                _log.warning("database failed", file=str(self.path), reason=self._trouble)
+            if failed.user_message != self._troubles.get(side):
+                self._troubles[side] = failed.user_message
+                _log.warning("database failed", file=str(self.path), reason=failed.user_message)
             raise
-        self._trouble = ""
+        # By side: on a full disk each read that went well had the next write's failure told anew.
+        self._troubles.pop(side, None)
         return result
 
     async def back_up(self) -> Path:

@@ -272,6 +272,21 @@ async def test_the_log_says_once_which_database_is_in_trouble(
     assert [(line["event"], line["file"]) for line in logs] == [("database failed", str(path))] * 2
 
 
+async def test_a_disk_that_takes_nothing_is_told_once_though_reads_go_well(
+    database: Database,
+) -> None:
+    with capture_logs() as logs:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await database.execute("DELETE FROM nowhere")
+            await database.fetch("SELECT 1")
+        assert len(logs) == 1
+        await database.execute("DELETE FROM pin")
+        with pytest.raises(StoreUnavailable):
+            await database.execute("DELETE FROM nowhere")
+    assert len(logs) == 2
+
+
 TAX_RECORDS = b"these are my tax records" * 100
 
 
