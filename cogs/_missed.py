@@ -99,6 +99,8 @@ class MissedDeletions:
             oldest = min(there) if len(there) >= PAGE else 0
             missing = sorted(message for message in wanted - there if message >= oldest)
             for message in missing[-MOST_MISSING:]:
+                # Each that is gone counts towards the limit that bans an address.
+                await asyncio.sleep(LOOK_EVERY_S)
                 # A page alone is no proof: in a forum's post it lacks the first message.
                 for gone in await self.gone(client, [(int(key), message)]):
                     client.dispatch("missed_deletion", gone)

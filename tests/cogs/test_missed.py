@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from test_edits import ASKED, Question
 from virtual_time import play
 
 from cogs._again import TAKEN_BACK
-from cogs._missed import MOST_CHANNELS, MOST_MISSING, PAGE, MissedDeletions
+from cogs._missed import LOOK_EVERY_S, MOST_CHANNELS, MOST_MISSING, PAGE, MissedDeletions
 from cogs._view import Act
 
 
@@ -26,6 +27,7 @@ class Rooms:
         self.pages: list[int] = []
         self.looks: list[int] = []
         self.told: list[int] = []
+        self.asked_at: list[float] = []
         self.client: Any = double(discord.Client)
         self.client.get_channel.return_value = None
         self.client.get_partial_messageable.side_effect = self.place
@@ -39,6 +41,7 @@ class Rooms:
     def place(self, key: int, **_: object) -> Any:
         async def history(*, limit: int) -> AsyncGenerator[Any]:
             self.pages.append(key)
+            self.asked_at.append(asyncio.get_running_loop().time())
             if self.fault is not None:
                 raise self.fault
             for number in sorted(self.there[key], reverse=True)[:limit]:
@@ -48,6 +51,7 @@ class Rooms:
 
         async def fetch(message: int) -> None:
             self.looks.append(message)
+            self.asked_at.append(asyncio.get_running_loop().time())
             if self.fault is not None:
                 raise self.fault
             if message not in self.there[key]:
@@ -125,6 +129,8 @@ def test_the_looks_at_the_start_are_bounded() -> None:
     assert rooms.pages == list(range(MOST_CHANNELS))
     # The newest of them: the older ones are looked for when somebody wants them again.
     assert told == list(range(10, MOST_MISSING + 10))
+    assert len(rooms.asked_at) == MOST_CHANNELS + MOST_MISSING
+    assert min(b - a for a, b in pairwise(rooms.asked_at)) >= LOOK_EVERY_S - 1e-9
 
 
 async def test_each_old_message_is_looked_for_once_in_a_session_and_no_new_one() -> None:
