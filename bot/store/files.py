@@ -23,9 +23,11 @@ _log = structlog.get_logger(__name__)
 
 
 def look_at(path: Path) -> int:
-    """Reads a database through, changing nothing; where there is none, looks whether one can be.
+    """Reads a database through; where there is none, looks whether one can be.
 
-    Blocking; a gigabyte takes seconds.
+    Blocking; a gigabyte takes seconds. What is stored in it stays as it is. Whether it may be
+    written is tried by a transaction of nothing. Where nobody else has it open, SQLite then moves
+    what a crash left in the write-ahead log into the file and empties the log, as a start would.
 
     Returns:
         How many migrations the next start will make; 0 where there is no database yet.
