@@ -161,7 +161,7 @@ class LoadLimits:
     refusal: str = ""
     """Why it refused the newest load for lack of memory: one more must leave before the retry."""
     is_retried: bool = False
-    """The one more has left: the next refusal is final."""
+    """The one more has left: the next refusal is final, unless ours are in use there."""
     failure: str = ""
     """Why its newest load failed, in words for people; empty once it was in memory again."""
     failed_until: float = -math.inf

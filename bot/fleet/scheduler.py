@@ -103,6 +103,7 @@ from bot.policy.placement import (
     place_roomy,
     plan_idle_eviction,
     refused_words,
+    will_rest,
 )
 from bot.policy.speeds import UNTOLD, speed_of_answer
 from bot.policy.waking import WAKE_S
@@ -750,10 +751,12 @@ class Scheduler:
         if is_memory and model is not None:
             self._capacity.did_not_fit(load.order, model, beside, now)
         may_evict = any(r.own is not None or self._evict_foreign for r in self.residents)
+        # What is in use ends: its room was then there, and refused to whoever asked for it.
+        is_last = limits is not None and limits.is_retried and not will_rest(beside, now)
         if is_lost:
             self._out.extend(self.health.doubted(now, reason))
             self._refuse(joined, reason, kind)
-        elif is_memory and may_evict and not (limits is not None and limits.is_retried):
+        elif is_memory and may_evict and not is_last:
             self._capacity.tries(key, refusal=reason)
         else:
             self._give_up(load.order, joined, reason, beside, now, is_memory=is_memory)

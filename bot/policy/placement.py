@@ -11,6 +11,7 @@ host's snapshot and what is in memory, so that a host is never refused for what 
 4. It would fit if those in use were at rest: it waits for them.
 5. Neither: it never fits, and says what is in the way.
 6. Where the host itself refused what should have fitted, so much more leaves as the model takes.
+   Where those at rest free neither that nor as much as those in use hold, it waits for the latter.
    What it refused to hold together is remembered and not tried again while anything can leave, nor
    while a pin is what stays.
 7. Where nothing more has to leave for it, it is loaded with as much context as anybody needed of
@@ -154,9 +155,10 @@ def place(
     if refusal:
         # 6.
         evict = _evicted_after_a_refusal(evict, staying, needed, now, host.evict_foreign)
-        # A foreign one in use is not waited for: its work has no end that we would hear of.
-        busy = tuple(i for i in staying if i.own and not i.pinned and _is_busy(i, now))
-        if not evict and busy:
+        busy, freed = will_rest(staying, now), sum(map(instance_bytes, evict))
+        # A small one at rest left for nothing where only the end of a large one's work makes room.
+        lacks = freed < min(needed or 0, sum(map(instance_bytes, busy)))
+        if busy and (lacks or not evict):
             return Placement(order, outgrown, busy, f"waits for {names(busy)} to finish")
         if not evict:
             words = refused_words(refusal, staying, host.evict_foreign)
@@ -339,6 +341,14 @@ def is_pinned_out(host: HostSnapshot, order: LoadOrder, instances: Iterable[Inst
     """
     stays = [i for i in instances if i.pinned or not (i.own or host.evict_foreign)]
     return any(i.pinned for i in stays) and not fits(host, order, None, None, stays)
+
+
+def will_rest(instances: Iterable[Instance], now: float) -> tuple[Instance, ...]:
+    """Those in use that may leave once they are at rest: their room is worth waiting for.
+
+    Not what others loaded: its work has no end that we would hear of.
+    """
+    return tuple(i for i in instances if i.own and not i.pinned and _is_busy(i, now))
 
 
 def names(instances: Iterable[Instance]) -> str:

@@ -510,6 +510,41 @@ def test_a_refused_load_evicts_as_much_as_it_takes() -> None:
     assert play.load_refused() == ["unload small", "unload little", "unload spare"]
 
 
+def test_a_load_refused_beside_one_in_use_waits_for_it_whatever_lies_at_rest() -> None:
+    play = up_with(model("small", gb=0.1), model("busy", gb=6), model("large", gb=18))
+    for name in ("small", "busy"):
+        play.ask(name, name)
+        play.loaded()
+    play.leave("small")
+    assert play.ask("bob", "large") == ["load large"]
+    # The small one makes no room that would do.
+    assert play.load_refused() == []
+    assert "bob" not in play.refused
+    # Once both rest, as much leaves as the load takes.
+    assert play.leave("busy") == ["unload busy", "unload small"]
+    play.unloaded()
+    assert play.unloaded() == ["forget ref-1", "load large"]
+    assert play.loaded() == ["grant bob large"]
+
+
+def test_a_load_refused_anew_after_an_eviction_still_waits_for_the_one_in_use() -> None:
+    play = up_with(*unsized("rests", "busy", "large"))
+    for name in ("rests", "busy"):
+        play.ask(name, name)
+        play.loaded()
+    play.leave("rests")
+    play.ask("bob", "large")
+    assert play.load_refused() == ["unload rests"]
+    assert play.unloaded() == ["forget ref-1", "load large"]
+    assert play.load_refused() == []
+    # Nothing failed: whoever comes now waits with him.
+    assert play.ask("eve", "large") == []
+    assert play.leave("busy") == ["unload busy"]
+    assert play.unloaded() == ["forget ref-2", "load large"]
+    # At rest nothing is left to hope for.
+    assert play.load_refused() == ["refuse bob does not fit", "refuse eve does not fit"]
+
+
 def test_what_a_host_refused_to_hold_together_is_not_tried_while_something_can_leave() -> None:
     play = up_with("one", "two")
     play.ask("ada", "one")
@@ -632,13 +667,13 @@ def test_what_found_no_room_is_tried_at_once_when_something_is_pinned_no_more() 
     for who, key in (("ada", "one"), ("bea", "three"), ("cy", "four")):
         play.ask(who, key)
         play.loaded()
-    play.leave("bea")
-    play.leave("cy")
+    for who in ("bea", "cy", "ada"):
+        play.after(1).leave(who)
     play.pin("three")
     assert play.ask("bob", "two") == ["load two"]
     assert play.load_refused() == ["unload four"]
     play.unloaded()
-    # With what is in use gone as well it might fit: that is for the next try to tell.
+    # With one more gone it might fit: that is for the next try to tell.
     assert play.load_refused() == ["refuse bob does not fit"]
     play.pin("one")
     assert play.ask("eve", "two") == ["refuse eve load failed"]
@@ -646,7 +681,7 @@ def test_what_found_no_room_is_tried_at_once_when_something_is_pinned_no_more() 
     assert play.ask("dan", "two") == ["unload three"]
 
 
-def test_what_is_in_use_is_named_where_one_more_left_and_it_was_not_enough() -> None:
+def test_what_is_in_use_is_waited_for_where_one_more_left_and_it_was_not_enough() -> None:
     play = up_with("one", "two", "three")
     play.ask("ada", "one")
     play.loaded()
@@ -656,8 +691,9 @@ def test_what_is_in_use_is_named_where_one_more_left_and_it_was_not_enough() -> 
     assert play.ask("eve", "three") == ["load three"]
     assert play.load_refused() == ["unload two"]
     assert play.unloaded() == ["forget ref-2", "load three"]
-    assert play.load_refused() == ["refuse eve does not fit"]
-    assert "must stay (in use: one); the host says: " in str(play.refused["eve"])
+    assert play.load_refused() == []
+    assert play.told("eve") == Queued(HOST, ModelKey("three"), 1, None, ModelKey("one"))
+    assert play.leave("ada") == ["unload one"]
 
 
 def test_a_refused_load_waits_for_our_own_busy_instance() -> None:

@@ -421,6 +421,33 @@ def test_a_refusal_with_only_busy_ones_of_ours_left_waits_for_them() -> None:
     assert placed.waits_for == (busy,)
 
 
+@pytest.mark.parametrize(
+    ("idle_bytes", "busy_bytes", "goes"),
+    [
+        # Enough for the load; as much as the one in use holds; neither.
+        (5 * GB, 9 * GB, True),
+        (4 * GB, 4 * GB, True),
+        (4 * GB, 5 * GB, False),
+        (5 * GB - 1, 9 * GB, False),
+    ],
+)
+def test_after_a_refusal_too_small_a_one_stays_and_the_one_in_use_is_waited_for(
+    idle_bytes: int, busy_bytes: int, goes: bool
+) -> None:
+    on = _host(limits=REFUSED)
+    on = replace(on, models={NEW: replace(model(NEW, 5.0), kind="embedding")})
+    idle, busy = (
+        replace(one, kind="embedding", size_bytes=size)
+        for one, size in (
+            (instance("a/idle", idle_s=10), idle_bytes),
+            (instance("b/busy", leases=1), busy_bytes),
+        )
+    )
+    placed = _place(on, idle, busy)
+    assert isinstance(placed, Placement)
+    assert (placed.evict, placed.waits_for) == (((idle,), ()) if goes else ((), (busy,)))
+
+
 def test_a_refusal_with_nothing_idle_of_ours_left_is_final() -> None:
     placed = _place(_host(limits=REFUSED))
     assert placed == Hopeless(FailureKind.DOES_NOT_FIT, REFUSED.refusal)
