@@ -79,12 +79,19 @@ class Flight:
         self.first_at, self.state = now, "streaming"
         self.tell(FlightNews("first word", self))
 
-    def cancel(self, error: BotError | None = None) -> None:
-        """Ends it: its client is told this error, else that an admin did; its host stops."""
-        if self.outcome is None:
-            self.error = error
-            # A deadline already past cancels exactly this request, and says that we did.
-            self.scope.reschedule(0.0)
+    def cancel(self, error: BotError | None = None) -> bool:
+        """Ends it: its client is told this error, else that an admin did; its host stops.
+
+        False when it was ending already: what its client is told then stands.
+        """
+        # It is listed until its host has stopped, and a deadline that rang cannot be set again:
+        # of two admins who ended one request at once, the second was told of a broken Lantern.
+        if self.outcome is not None or self.scope.when() is not None:
+            return False
+        self.error = error
+        # A deadline already past cancels exactly this request, and says that we did.
+        self.scope.reschedule(0.0)
+        return True
 
 
 @value
@@ -183,10 +190,9 @@ class Flights:
             if not self._all:
                 self.none_left.set()
 
-    def cancel(self, id: TurnId) -> bool:
-        """Ends a request; False where none of this id is under way."""
+    def cancel(self, id: TurnId) -> Literal["cancelled", "ending"] | None:
+        """Ends a request, unless it is ending already; None where none of this id is under way."""
         flight = self._all.get(id)
         if flight is None:
-            return False
-        flight.cancel()
-        return True
+            return None
+        return "cancelled" if flight.cancel() else "ending"

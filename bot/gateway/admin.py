@@ -122,9 +122,13 @@ class Admin:
     async def _cancel(self, request: web.Request) -> web.Response:
         await read_body(request)
         id = TurnId(request.match_info["id"])
+        status = self._built.relaying.flights.cancel(id)
         # Turns of Discord are known by ids of the same kind; their askers keep the text so far.
-        if self._built.relaying.flights.cancel(id) or self._built.turns.stop_turn(id):
-            return web.json_response({"status": "cancelled", "message": f"Ended {id}.", "id": id})
+        if status is None and self._built.turns.stop_turn(id):
+            status = "cancelled"
+        if status is not None:
+            words = f"{id} is ending already." if status == "ending" else f"Ended {id}."
+            return web.json_response({"status": status, "message": words, "id": id})
         words = "No request of this id is under way; it may have ended meanwhile."
         raise Problem(404, words, "request_not_found")
 

@@ -130,7 +130,9 @@ class Session:
             return True
         if self._doing is None:
             return False
-        self._doing.reschedule(0.0)
+        # A deadline that rang cannot be set again: it is ending already.
+        if self._doing.when() is None:
+            self._doing.reschedule(0.0)
         return True
 
     async def _do(self, command: Command) -> None:

@@ -296,6 +296,9 @@ async def test_ctrl_c_stops_waiting_for_a_load_and_not_the_chat(tmp_path: Path) 
             running = tasks.create_task(session.run(typed.lines(), echoes=True))
             await home.hosts["studio"].journal.wait_for(LoadStarted)
             assert session.interrupt()
+            # Pressed again while it is ending: the deadline rang, and cannot be set anew.
+            await asyncio.sleep(0)
+            assert session.interrupt()
         assert running.result() == 0
         assert "Not waited for" in out.getvalue()
         assert "/model [NAME|PROVIDER|auto]" in out.getvalue()
