@@ -1,5 +1,6 @@
 """How long the real code waits for a simulated host, where a test says nothing of it."""
 
+from bot.chat import turns
 from bot.fleet import lmstudio, reading
 
 GUARD_S = 60.0
@@ -9,3 +10,6 @@ GUARD_S = 60.0
 # of no version, had no token counted, or was not looked at.
 lmstudio.GREETING_S = lmstudio.ASK_S = lmstudio.CANCEL_S = GUARD_S
 reading.LOOK_S = reading.COUNT_S = GUARD_S
+
+# As shipped half a second and three: an answer began with a line about what let it wait.
+turns.SLOW_LOOK_S = turns.SLOW_STORE_S = GUARD_S
