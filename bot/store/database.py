@@ -33,8 +33,9 @@ _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 _WAITING_WRITES = 256
 _PATIENCE_MS = 30_000
 _CLOSE_WITHIN_S = 20.0
-_NOTED_S = 0.2
-"""What nobody waits for is gathered so long before it is written."""
+_NOTED_S = 0.05
+"""What nobody waits for is gathered so long before it is written: shorter than a call to Discord,
+so that words which a call shows are stored by the time they are read."""
 _NOTED_WITHIN_S = 2.0
 """Longer nobody waits for them: the disk may be busy, and the write goes on."""
 _MOST_NOTES = 10_000

@@ -41,7 +41,7 @@ async def until_kept(discord: DiscordDouble, question: str) -> Post:
 
 
 async def until_stored(folder: Path, words: str) -> None:
-    """Waits for a running answer's text to be on the disk, a fifth of a second after its edit."""
+    """Waits for a running answer's text to be on the disk, some time after its edit."""
     query = "SELECT 1 FROM turn WHERE status = 'running' AND instr(reply_text, ?)"
     with closing(sqlite3.connect(folder / "lantern.db")) as database:
         while database.execute(query, (words,)).fetchone() is None:  # noqa: ASYNC110  # nothing tells of a commit
