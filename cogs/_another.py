@@ -82,6 +82,6 @@ def _line(value: str, option: ModelOption, locale: object) -> discord.SelectOpti
         emoji = "✨"
     if len(label) > _LONGEST:
         label = f"{label[: _LONGEST // 3]}…{label[-_LONGEST * 2 // 3 + 2 :]}"
-    mark = told(option.mark, locale)
+    mark = told(option.mark, locale, frozenset({option.key, *option.hosts}))
     mark = mark if len(mark) <= _LONGEST else f"{mark[: _LONGEST - 1]}…"
     return discord.SelectOption(label=label, value=value, description=mark or None, emoji=emoji)

@@ -24,7 +24,10 @@ StringChoices = list[app_commands.Choice[str]]
 
 def model_choices(options: Iterable[ModelOption], locale: object = None) -> StringChoices:
     """Models, ``auto`` and providers, with how they stand, in the reader's language."""
-    return _choices((option.value, told(option.mark, locale), option.name) for option in options)
+    marks = (
+        (each, told(each.mark, locale, frozenset({each.key, *each.hosts}))) for each in options
+    )
+    return _choices((option.value, mark, option.name) for option, mark in marks)
 
 
 def persona_choices(

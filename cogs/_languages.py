@@ -5,9 +5,10 @@ Other rooms know English alone: what they say is looked up here as it goes out t
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
-from itertools import chain, zip_longest
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,12 @@ _GAPS: Mapping[str, str] = {
 _LEAD = re.compile(r"(?:(?:-#|ℹ|[^\w\s`*\"“(\[{<>$~/.,;:#-]+) )*")
 """Bullets and pictures before a line; of quoted lines, which are not ours, none."""
 
-_JOINTS = ((r"(?<=[.!?…]) |(?<=\)) (?=[A-Z])", " "), ("; ", "; "), (", ", ", "))
+_JOINTS = tuple(
+    (re.compile(joint), between)
+    for joint, between in (
+        (r"(?<=[.!?…]) |(?<=\)) (?=[A-Z])", " "), ("; ", "; "), (", ", ", "),
+    )
+)  # fmt: skip
 """What stands between phrases of one line, and how to find it: the widest first."""
 
 _FAINT = 4
@@ -46,6 +52,17 @@ _FAINT = 4
 
 _DEEPEST = 6
 """Phrases stand within phrases so deep; a host's own words may hold a thousand colons."""
+
+_PHRASES, _MOST_PHRASES = 200, 4_000
+"""So many are looked up for a line, and for a text but for its last line; the rest is English."""
+
+_LONGEST = 1_000
+"""Of the characters of a phrase with gaps: no message of ours has one half as long."""
+
+_WORD = re.compile(r"(?<![\w\0])\w+(?![\w\0])")
+"""A word, but for one that touches a gap (written as a NUL here): it may be half of a longer."""
+
+_IS_NUMBER = re.compile(_NUMBER)
 
 
 @cache
@@ -83,113 +100,164 @@ def locale_at(client: Client, channel: int | None) -> Locale | None:
     return None if server is None else server.preferred_locale
 
 
-def told(text: str, locale: object) -> str:
+def told(text: str, locale: object, names: frozenset[str] = frozenset()) -> str:
     """The bot's own words in a reader's language, line by line; a line without any stays English.
 
     Args:
         text: As it is in English. Never a model's or a person's words: a line of theirs that
             reads like one of ours would change.
         locale: Discord's, of the person or the server; anything else reads English.
+        names: Stay as they are where they stand alone, as in a footer: a host may be called `busy`.
     """
     column = COLUMNS.get(str(locale), "")
     if not any(column in signs for signs in tables()["numbers"].values()):
         return text
-    return "\n".join(_line(line, column) for line in text.split("\n"))
+    lines, looked = text.split("\n"), 0
+    for at, line in enumerate(lines):
+        if looked < _MOST_PHRASES:
+            lines[at], phrases = _line(line, column, names)
+            looked += phrases
+    return "\n".join(lines)
 
 
-Pattern = tuple[int, tuple[str, ...], re.Pattern[str], str]
-"""How many signs a line with gaps has; its pieces, which must stand in what it matches; how it
-matches; and what it is in a language."""
+Pattern = tuple[int, int, tuple[str, ...], re.Pattern[str], str]
+"""Its place in the order they are tried in; how many signs a line with gaps has; its pieces, which
+must stand in what it matches; how it matches; and what it is in a language."""
 
 
 @cache
-def _book(column: str) -> tuple[Mapping[str, str], tuple[Pattern, ...]]:
-    """A language's lines without gaps, and those with some, of the most signs first.
+def _book(column: str) -> tuple[Mapping[str, str], Mapping[str, Sequence[Pattern]]]:
+    """A language's lines without gaps; and those with some by a word each has, of few others'.
 
-    All without the pictures before them, which stay as they are.
+    Under the empty word stand those that have none. All without the pictures before them, which
+    stay as they are.
     """
     whole: dict[str, str] = {}
-    patterns: list[Pattern] = []
+    gapped: list[tuple[int, tuple[str, ...], re.Pattern[str], str]] = []
     for text, by_column in tables()["words"].items():
         if column not in by_column:
             continue
         text, said = (_LEAD.sub("", each, count=1) for each in (text, by_column[column]))
         own, kinds = _GAP.split(text)[::3], _GAP.split(text)[2::3]
         if kinds:
-            gaps = (_GAPS[kind] for kind in kinds)
-            parts = chain(*zip_longest(map(re.escape, own), gaps, fillvalue=""))
+            first, *pieces = map(re.escape, own)
+            gaps = [f"{_GAPS[kind]}{piece}" for kind, piece in zip(kinds, pieces, strict=True)]
+            # What was taken for a gap is not tried otherwise: of five gaps a line of a thousand
+            # signs took twenty seconds.
+            parts = (first, *(f"(?>{gap})" for gap in gaps[:-1]), gaps[-1])
             signs = len("".join("".join(own).split()))
-            patterns.append((signs, tuple(own), re.compile("".join(parts)), said))
+            gapped.append((signs, tuple(own), re.compile("".join(parts)), said))
         else:
             whole[text] = said
-    return whole, tuple(sorted(patterns, key=lambda each: (-each[0], -len(each[2].pattern))))
+    gapped.sort(key=lambda each: (-each[0], -len(each[2].pattern)))
+    words = [set(_WORD.findall("\0".join(own))) for _, own, _, _ in gapped]
+    often = Counter(chain.from_iterable(words))
+    book: dict[str, list[Pattern]] = {}
+    for place, (each, its) in enumerate(zip(gapped, words, strict=True)):
+        word = min(its, key=lambda word: (often[word], -len(word), word), default="")
+        book.setdefault(word, []).append((place, *each))
+    return whole, book
 
 
 # A status is shown anew each second, and most of its lines stay.
 @lru_cache(2000)
-def _line(line: str, column: str, depth: int = 0) -> str:
-    """A line, with the pictures it begins with; as it is where nothing of it is known."""
-    if depth > _DEEPEST:
-        return line
-    whole, patterns = _book(column)
-    text = _LEAD.sub("", line, count=1)
-    lead = line.removesuffix(text)
-    if text in whole:
-        return lead + whole[text]
-    if re.fullmatch(_NUMBER, text):
-        return lead + _number(text, column)
-    if " · " in text:
-        return lead + " · ".join(_line(part, column, depth + 1) for part in text.split(" · "))
-    strong = [pattern for pattern in patterns if pattern[0] >= _FAINT]
-    if said := _filled(text, strong, column, depth):
-        return lead + said
-    for joint, between in _JOINTS:
-        # A phrase that ends a sentence here may end none elsewhere.
-        bare = text.removesuffix(".") if between == ", " else text
-        if bare != text and (said := _line(bare, column, depth + 1)) != bare:
-            return f"{lead}{said}."
-        parts = re.split(joint, text)
-        found = [_line(part, column, depth + 1) for part in parts] if len(parts) > 1 else parts
-        if found != parts:
-            return lead + between.join(found)
-    return lead + (_filled(text, patterns[len(strong) :], column, depth) or text)
+def _line(line: str, column: str, names: frozenset[str]) -> tuple[str, int]:
+    """A line, with the pictures it begins with, and how many phrases were looked up for it."""
+    telling = _Telling(column, names)
+    return telling.part(line, 0), telling.looked
 
 
-def _filled(text: str, patterns: Iterable[Pattern], column: str, depth: int) -> str:
-    """A line by the first pattern it matches, its gaps filled; empty where it matches none."""
-    for signs, own, pattern, said in patterns:
-        # Looking for a pattern's pieces is quicker than to try it, and most are not there.
-        if all(piece in text for piece in own) and (found := pattern.fullmatch(text)):
-            in_order = iter(found.groups())
-            pieces = _GAP.split(said)
-            for at in range(1, len(pieces), 3):
-                gap = found[int(pieces[at])] if pieces[at] else next(in_order)
-                filled = _gap(gap, pieces[at + 1], column, depth + 1)
-                if filled == gap and pieces[at + 1] == "…" and signs < _FAINT:
-                    break
-                pieces[at : at + 2] = filled, ""
-            else:
-                return "".join(pieces)
-    return ""
+class _Telling:
+    """One line as it is told in a language: phrase by phrase, until it is over or too many."""
 
+    def __init__(self, column: str, names: frozenset[str]) -> None:
+        self._column, self._names = column, names
+        self._whole, self._patterns = _book(column)
+        self._told: dict[str, str] = {}
+        self.looked = 0
 
-def _gap(text: str, kind: str, column: str, depth: int) -> str:
-    """What stood in a gap of that kind, in a language."""
-    match kind:
-        case "#":
-            return _number(text, column)
-        case "&":
-            # Names stay; how many more there are is ours.
-            heads, _, last = text.rpartition(" and ")
-            names = [*filter(None, heads.split(", ")), *last.split(", ")]
-            *first, last = [_line(name, column) if " " in name else name for name in names]
-            if heads:
-                return f"{', '.join(first)} {_line('and', column)} {last}"
-            return ", ".join((*first, last))
-        case "…":
-            return _line(text, column, depth)
-        case _:
-            return text
+    def phrase(self, line: str, depth: int) -> str:
+        """A phrase within so many others; as it is where nothing of it is known."""
+        # What was not found whole is cut at one joint after the other, into the same pieces.
+        if line in self._told:
+            return self._told[line]
+        self.looked += 1
+        if depth > _DEEPEST or self.looked > _PHRASES:
+            return line
+        said = self._told[line] = self._looked_up(line, depth)
+        return said
+
+    def _looked_up(self, line: str, depth: int) -> str:
+        text = _LEAD.sub("", line, count=1)
+        lead = line.removesuffix(text)
+        if text in self._whole:
+            return lead + self._whole[text]
+        if _IS_NUMBER.fullmatch(text):
+            return lead + _number(text, self._column)
+        if " · " in text:
+            return lead + " · ".join(self.part(part, depth + 1) for part in text.split(" · "))
+        fitting = self._fitting(text)
+        strong = [pattern for pattern in fitting if pattern[1] >= _FAINT]
+        if said := self._filled(text, strong, depth):
+            return lead + said
+        for joint, between in _JOINTS:
+            # A phrase that ends a sentence here may end none elsewhere.
+            bare = text.removesuffix(".") if between == ", " else text
+            if bare != text and (said := self.phrase(bare, depth + 1)) != bare:
+                return f"{lead}{said}."
+            parts = joint.split(text)
+            found = [self.phrase(part, depth + 1) for part in parts] if len(parts) > 1 else parts
+            if found != parts:
+                return lead + between.join(found)
+        return lead + (self._filled(text, fitting[len(strong) :], depth) or text)
+
+    def part(self, part: str, depth: int) -> str:
+        """What stands between dots: one of the names, or a phrase."""
+        return part if _LEAD.sub("", part, count=1) in self._names else self.phrase(part, depth)
+
+    def _fitting(self, text: str) -> list[Pattern]:
+        """The patterns that may match it, of the most signs first."""
+        # To look for the pieces of all was a millisecond a phrase, and six seconds for a line
+        # that somebody made up of small ones.
+        if len(text) > _LONGEST:
+            return []
+        words = {"", *_WORD.findall(text)}
+        found = chain.from_iterable(self._patterns.get(word, ()) for word in words)
+        return sorted(each for each in found if all(piece in text for piece in each[2]))
+
+    def _filled(self, text: str, patterns: Iterable[Pattern], depth: int) -> str:
+        """A phrase by the first pattern it matches, with its gaps; empty where it matches none."""
+        for _, signs, _, pattern, said in patterns:
+            if found := pattern.fullmatch(text):
+                in_order = iter(found.groups())
+                pieces = _GAP.split(said)
+                for at in range(1, len(pieces), 3):
+                    gap = found[int(pieces[at])] if pieces[at] else next(in_order)
+                    filled = self._gap(gap, pieces[at + 1], depth + 1)
+                    if filled == gap and pieces[at + 1] == "…" and signs < _FAINT:
+                        break
+                    pieces[at : at + 2] = filled, ""
+                else:
+                    return "".join(pieces)
+        return ""
+
+    def _gap(self, text: str, kind: str, depth: int) -> str:
+        """What stood in a gap of that kind."""
+        match kind:
+            case "#":
+                return _number(text, self._column)
+            case "&":
+                # Names stay; how many more there are is ours.
+                heads, _, last = text.rpartition(" and ")
+                names = [*filter(None, heads.split(", ")), *last.split(", ")]
+                *first, last = [self.phrase(n, depth) if " " in n else n for n in names]
+                if heads:
+                    return f"{', '.join(first)} {self._whole.get('and', 'and')} {last}"
+                return ", ".join((*first, last))
+            case "…":
+                return self.phrase(text, depth)
+            case _:
+                return text
 
 
 def _number(text: str, column: str) -> str:

@@ -252,7 +252,10 @@ class ReplyView(View):
                 acts = [Act.CANCEL]
                 if isinstance(offer := self._beside, Offered):
                     said = zip((Act.WARM, Act.CLOUD), words.offer_labels(offer), strict=True)
-                    labels = tuple((act, told(label, self._locale)) for act, label in said if label)
+                    names = frozenset(filter(None, [offer.cloud and offer.cloud.where]))
+                    labels = tuple(
+                        (act, told(label, self._locale, names)) for act, label in said if label
+                    )
                     acts += [act for act, _ in labels]
                 acts += [Act.TELL] if self._offers_ping else []
             views = laid_out((status,), acts, self.turn)

@@ -1,9 +1,10 @@
 """What messages of a reply read like, and their buttons, which outlive a restart."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any, Self
 
 import discord
@@ -152,6 +153,7 @@ def ended(
         locale: Discord's, of its readers.
     """
     small = [f"ℹ {notice}" for notice in notices]
+    tell = partial(told, locale=locale, names=words.names_in(end.receipt, said_by))
     mark, print_ = _receipt_lines(end.receipt, has_footer=has_footer)
     if end.receipt is None:
         mark = [said_by]
@@ -161,8 +163,8 @@ def ended(
         message = words.error_text(end.error)
         small = [*mark, message, *small] if text else [*mark, *small]
         by = said_by if text else ""
-        text = text or told(message, locale)
-        return _closed(text, small, end.turn, [Act.RETRY, Act.OTHER], by, place, locale)
+        text = text or tell(message)
+        return _closed(text, small, end.turn, [Act.RETRY, Act.OTHER], by, place, tell)
     is_cut = isinstance(end, Stopped) or end.receipt.finish == "length"
     if isinstance(end, Stopped):
         small.insert(0, words.stopped_text(end))
@@ -170,7 +172,7 @@ def ended(
         small.insert(0, "✂ The answer reached its length limit; Continue goes on.")
     small = [*mark, *small, *print_]
     acts = _acts(text, end.receipt, is_cut=is_cut, has_thoughts=has_thoughts)
-    return _closed(text, small, end.turn, acts, said_by, place, locale)
+    return _closed(text, small, end.turn, acts, said_by, place, tell)
 
 
 def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[str], list[str]]:
@@ -224,7 +226,8 @@ def restored(
     small = [*mark, *small, *print_]
     is_cut = is_cut or (receipt is not None and receipt.finish == "length")
     acts = _acts(text, receipt, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
-    return _closed(text, small, turn.id, acts, words.receipt_mark(receipt), place, locale)
+    tell = partial(told, locale=locale, names=words.names_in(receipt))
+    return _closed(text, small, turn.id, acts, words.receipt_mark(receipt), place, tell)
 
 
 def cut_short(message: MessageView, locale: object = None) -> MessageView:
@@ -249,24 +252,25 @@ def _closed(
     acts: list[Act],
     mark: str,
     place: tuple[int, int],
-    locale: object,
+    tell: Callable[[str], str],
 ) -> tuple[MessageView, ...]:
     """The text over as many messages as it needs, small print under the last; nothing is lost.
 
-    A mark stands under each: it is among the small print already, and so under the last.
+    A mark stands under each: it is among the small print already, and so under the last. Ours is
+    told by ``tell``.
     """
     nth, of = place
     labels = ((Act.NTH, f"{nth}/{of}"),) if of > 1 else ()
     acts += [Act.CODE] if turn is not None and long_code(text) else []
     acts += [Act.OLDER, Act.NTH, Act.NEWER] if of > 1 else []
     # A notice may hold a file's name, and an error what a host said.
-    said = (harmless(told(lines, locale)).splitlines() for lines in small)
+    said = (harmless(tell(lines)).splitlines() for lines in small)
     lines = [line for lines in said for line in lines if line.strip()]
     # Signs that are not seen are no words: split_reply would give no part for them.
     text = harmless(tabled(plain_formulas(text)))
     if not text.strip():
         body = "\n".join(lines)[: LIMIT - 10]
-        none = told("The model answered with no words.", locale)
+        none = tell("The model answered with no words.")
         (view,) = laid_out((body or none,), acts, turn)
         return (replace(view, labels=labels),)
     print_ = "\n".join(f"-# {line}" for line in lines)[:_SMALL_LIMIT]

@@ -9,6 +9,7 @@ from discord.ext import commands
 from bot.chat import words
 from bot.chat.lantern import Lantern
 from cogs._faults import say
+from cogs._languages import told
 from cogs._places import DiscordRules, place_of, user_id
 
 HELP = """\
@@ -83,8 +84,11 @@ class General(commands.Cog):
         await interaction.response.defer(ephemeral=True, thinking=True)
         turn = await self._turns.store.last_in(place_of(interaction).conversation)
         reader = user_id(interaction.user)
-        text = words.why_text(turn, reader) if turn else "Nothing was answered here yet."
-        await say(interaction, text)
+        if turn is None:
+            return await say(interaction, "Nothing was answered here yet.")
+        names = words.names_in(turn.receipt)
+        text = told(words.why_text(turn, reader), interaction.locale, names)
+        return await say(interaction, text, is_ours=False)
 
     @app_commands.command(
         description="Tokens, speed, cost and budget left: yours and this server's"

@@ -103,7 +103,7 @@ def away_words(fleet: FleetSnapshot) -> str:
         return ""
     # Of several the one lost last: since then nobody could answer.
     since = f"for {_span(max(0.0, fleet.taken_at - max(lost)))}"
-    again = "Lantern looks again at least once a minute, and with each question."
+    again = "Lantern looks again every few seconds, and with each question."
     return f"That has been so {since}; {again}"
 
 

@@ -238,6 +238,18 @@ def _by_whom(receipt: Receipt) -> Iterator[str]:
         yield " → ".join(names if last is None else [*names, str(last)])
 
 
+def names_in(receipt: Receipt | None, mark: str = "") -> frozenset[str]:
+    """What a footer names: parts of it that are nobody's words, whatever they spell.
+
+    Args:
+        receipt: Whose footer it is.
+        mark: Of providers that gave words, where no receipt tells of them.
+    """
+    marks = f"{mark} · {receipt_mark(receipt)}".split(" · ")
+    by_whom = () if receipt is None else _by_whom(receipt)
+    return frozenset(filter(None, (*by_whom, *(each.removeprefix("☁ ") for each in marks))))
+
+
 def cloud_mark(receipt: Receipt) -> str:
     """Who answered beyond the LAN and what the question cost; empty where nothing left."""
     parts = [receipt_mark(receipt)] if receipt_mark(receipt) else []

@@ -90,6 +90,10 @@ class RequestRefused(BotError):
     http_status = 400
 
 
+_LONGEST_NAME = 100
+"""Of a name somebody typed; Discord takes 6,000 characters of it, and a client any number."""
+
+
 class UnknownName(RequestRefused):
     """A model, persona or host that nobody knows; names the nearest ones."""
 
@@ -109,6 +113,7 @@ class UnknownName(RequestRefused):
 
         With ``is_unclear`` each of ``nearest`` may be meant.
         """
+        typed = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
         # A typo is mended by one near name; a stranger needs to see what there is.
         shown = ", ".join(f"`{n}`" for n in nearest or known)
         hint = f" {'Nearest' if nearest else 'Known here'}: {shown}." if shown else ""
@@ -117,9 +122,9 @@ class UnknownName(RequestRefused):
         rest = f" {', '.join(unasked)} could not be asked, and may have it." if unasked else ""
         if is_unclear:
             # "There is no model `qwen3`" was said beside two that a part of the name finds.
-            super().__init__(f"`{name}` fits more than one {kind}: {shown}. Say more of it.")
+            super().__init__(f"`{typed}` fits more than one {kind}: {shown}. Say more of it.")
         else:
-            super().__init__(f"There is no {kind} `{name}`{where}.{hint}{rest}")
+            super().__init__(f"There is no {kind} `{typed}`{where}.{hint}{rest}")
         self.kind = kind
         self.name = name
         self.nearest = tuple(nearest)

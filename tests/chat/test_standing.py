@@ -288,7 +288,7 @@ def test_where_all_hosts_are_out_it_is_told_since_when_and_that_they_are_looked_
     def away(*hosts: HostSnapshot) -> str:
         return away_words(FleetSnapshot({host.name: host for host in hosts}, 100.0))
 
-    again = "Lantern looks again at least once a minute, and with each question."
+    again = "Lantern looks again every few seconds, and with each question."
     assert away(GONE) == f"That has been so for 40 s; {again}"
     # Till then the other could answer.
     assert away(GONE, GONE_SINCE) == f"That has been so for 20 s; {again}"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
+import discord
 import pytest
 from cogs_doubles import (
     ALICE,
@@ -30,7 +31,7 @@ from bot.chat.switch import Explanation, beside_words
 from bot.domain.chat import Place, Rejection, Route
 from bot.domain.cloud import Account, ProviderStanding
 from bot.domain.errors import ForeignInstance, NotPermitted, UnknownName
-from bot.domain.ids import ModelKey, PlaceId, ProviderName, UserId
+from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, UserId
 from bot.policy.access import EVERY_RIGHT, Circle, PlaceRules
 from bot.policy.choice import Scope
 from bot.policy.pacing import Pacers
@@ -379,6 +380,19 @@ async def test_why_tells_of_the_last_answer_here() -> None:
     interaction = interaction_of()
     await give(house.control.why, house.control, interaction)
     assert "Answered by: qwen/qwen3-30b-a3b-2507 · studio-1" in said_to(interaction)[0]
+    # Whoever is called like a word of ours keeps the name.
+    for receipt, named in (
+        (
+            replace(RECEIPT, model=ModelKey("free"), host=HostName("busy")),
+            "free · busy · 90 Tokens",
+        ),
+        (replace(RECEIPT, provider=ProviderName("plan"), host=None), "☁ plan · "),
+    ):
+        turns.stored[TURN] = stored_turn("Hi", receipt=receipt)
+        interaction = interaction_of()
+        interaction.locale = discord.Locale.german
+        await give(house.control.why, house.control, interaction)
+        assert f"Geantwortet hat: {named}" in said_to(interaction)[0]
 
 
 async def test_what_somebody_chose_for_themselves_is_not_called_the_choice_of_who_asks_why() -> (

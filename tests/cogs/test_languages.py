@@ -3,9 +3,10 @@
 import re
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast, get_args
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import discord
 import pytest
@@ -24,21 +25,24 @@ from cogs_doubles import (
 from discord import Locale, app_commands
 
 from bot.chat import words
+from bot.chat.catalog import ModelOption
 from bot.chat.standing import nobody_words
 from bot.chat.usage import UsageReport
 from bot.domain.chat import Candidate, Receipt, Rejection, Route, Seam, Timing, Usage
 from bot.domain.cloud import Account, ProviderStanding, UsageLine
-from bot.domain.errors import BRIEFLY, FailureKind
-from bot.domain.events import Loading, Queued, Silence, Stopped, TextDelta
+from bot.domain.errors import BRIEFLY, ConfigError, FailureKind
+from bot.domain.events import Failed, Loading, Offered, Queued, Silence, Stopped, TextDelta
 from bot.domain.hosts import HostSnapshot, HostState, Instance, Model
 from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName, ProviderName
 from bot.policy.periods import Period
+from cogs import _languages
+from cogs._autocomplete import model_choices
 from cogs._faults import say
 from cogs._languages import COLUMNS, CommandNames, public_locale, tables, told
 from cogs._loads import LoadView
 from cogs._reply_view import ReplyView
 from cogs._tree import command_hash
-from cogs._view import _FACES, Act, MessageView, buttons_of, cut_short, ended  # pyright: ignore[reportPrivateUsage]  # every label
+from cogs._view import _FACES, Act, MessageView, buttons_of, cut_short, ended, restored  # pyright: ignore[reportPrivateUsage]  # every label
 from cogs.client import DiscordFace, DiscordRules, LanternBot
 
 LANGUAGES = sorted(set(COLUMNS.values()))
@@ -457,3 +461,172 @@ def test_a_load_and_its_end_are_german_where_its_readers_are() -> None:
     view.end("⏹ Cancelled. Others wait for this load, so it goes on.")
     end = "⏹ Abgebrochen. Andere warten auf dieses Laden, darum geht es weiter."
     assert view.messages(0.0)[0].content == f"🔀 `x` ist gewählt.\n> off\n{end}"
+
+
+# --- what it costs, and names -----------------------------------------------------------------
+
+
+class Counted:
+    """A pattern that notes when it is tried."""
+
+    def __init__(self, pattern: re.Pattern[str], tried: list[str]) -> None:
+        self._pattern, self._tried = pattern, tried
+
+    def fullmatch(self, text: str) -> re.Match[str] | None:
+        self._tried.append(self._pattern.pattern)
+        return self._pattern.fullmatch(text)
+
+
+@pytest.fixture
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which patterns were tried, line for line."""
+    whole, patterns = _languages._book("de")  # pyright: ignore[reportPrivateUsage]
+    found = list[str]()
+    book = {
+        word: [(at, signs, own, Counted(one, found), said) for at, signs, own, one, said in those]
+        for word, those in patterns.items()
+    }
+    counted = Mock(return_value=(whole, book))
+    monkeypatch.setattr(_languages, "_book", counted)
+    _languages._line.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    return found
+
+
+MADE_UP = {
+    "small phrases": "".join(f"w{n} is x{n}, y; " for n in range(700)),
+    "our own words": "off is busy: a, up and 3 more; " * 400,
+    "colons": "a: " * 3000,
+    "commands": "`/why` " * 1200,
+    "lines": "a is b\n" * 1500,
+    "one word": "x" * 6000,
+}
+
+
+@pytest.mark.parametrize("what", MADE_UP)
+def test_nobody_keeps_lantern_busy_with_a_line_of_their_own(what: str, tried: list[str]) -> None:
+    text = f"❌ There is no model `{MADE_UP[what][:6000]}`."
+    told(text, Locale.german)
+    assert len(tried) <= 600
+
+
+@pytest.mark.parametrize(
+    ("line", "most"),
+    [
+        (f"📦 Loading `{MODEL}` on studio-1", 1),
+        (f"⏳ Waiting for `{MODEL}` on studio-1: place 2 in the queue · about 9.0 s", 2),
+        (f"{MODEL} · studio-1 · 90 tokens · 30 tok/s · 0.5 s to first token", 2),
+        ("Dieser Satz ist nicht von uns, und nichts an ihm ist bekannt; er hat drei Teile.", 0),
+    ],
+)
+def test_of_a_usual_line_few_patterns_are_tried(line: str, most: int, tried: list[str]) -> None:
+    told(line, Locale.german)
+    assert len(tried) <= most
+
+
+def test_no_gap_is_tried_at_a_second_place() -> None:
+    """A line of a thousand signs took twenty seconds where a pattern had five gaps."""
+    _, patterns = _languages._book("de")  # pyright: ignore[reportPrivateUsage]
+    for _, _, own, pattern, _ in chain.from_iterable(patterns.values()):
+        assert pattern.pattern.count("(?>") == len(own) - 2
+
+
+def test_of_a_long_text_so_much_is_told_and_of_a_line_so_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _languages._line.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(_languages, "_PHRASES", 3)
+    monkeypatch.setattr(_languages, "_MOST_PHRASES", 4)
+    # The line itself, and one phrase for each part.
+    assert told("on · off · busy", "de") == "an · aus · busy"
+    assert told("on · off\non\non", "de") == "an · aus\nan\non"
+    _languages._line.cache_clear()  # pyright: ignore[reportPrivateUsage]
+
+
+def test_a_phrase_as_long_as_no_message_has_gaps_of_stays_english() -> None:
+    most = _languages._LONGEST  # pyright: ignore[reportPrivateUsage]
+    loads, end = "Loading `{}` on alpha", len("Loading `` on alpha")
+    assert told(loads.format("x" * (most - end)), "de").startswith("Lade")
+    assert told(loads.format("x" * (most - end + 1)), "de").startswith("Loading")
+
+
+OWN_WORDS = ("busy", "plan", "free", "on", "up", "unknown")
+
+
+@pytest.mark.parametrize("name", OWN_WORDS)
+def test_a_name_in_a_footer_stays_whatever_it_spells(name: str) -> None:
+    host, cloud = HostName(name), ProviderName(name)
+    at_home = replace(RECEIPT, host=host, model=ModelKey(name))
+    away = replace(RECEIPT, host=None, provider=cloud, cost_micro_usd=20_000)
+    before = Candidate(ModelKey(name), None, cloud, seconds=1.0, reason="")
+    mixed_ = replace(at_home, before=(before,))
+    for receipt, named in (
+        (at_home, f"-# {name} · {name} · 90 Tokens"),
+        (away, f"-# ☁ {name} · "),
+        (mixed_, f"-# ☁ {name} · "),
+    ):
+        (view,) = restored(
+            stored_turn("Hello.", receipt=receipt), has_footer=True, locale=Locale.german
+        )
+        assert named in view.content
+        assert "90 Tokens" in view.content
+        stop = Stopped(TURN, receipt, "", by_asker=True)
+        (view,) = ended(
+            "Hello.", stop, notices=[], has_thoughts=False, has_footer=True, locale=Locale.german
+        )
+        assert named in view.content
+        assert "⏹ Gestoppt." in view.content
+
+
+def test_the_mark_of_words_without_a_receipt_keeps_its_name() -> None:
+    (view,) = ended(
+        "Hello.", Failed(TURN, ConfigError("x")), notices=[], has_thoughts=False, has_footer=True,
+        said_by="☁ plan", locale=Locale.german,
+    )  # fmt: skip
+    assert "-# ☁ plan\n" in view.content
+
+
+@pytest.mark.parametrize("name", OWN_WORDS)
+def test_all_that_is_said_of_a_name_keeps_it(name: str) -> None:
+    """Whoever is called like a word of ours is named as whoever is not."""
+    wrong = list[tuple[str, str]]()
+    for text in lines_people_meet():
+        for line in text.split("\n"):
+            called = re.sub(r"(?<![\w/])(alpha|zai)(?!\w)", name, line)
+            expected = re.sub(r"(?<![\w/])(alpha|zai)(?!\w)", name, told(line, "de"))
+            if told(called, "de") != expected:
+                wrong.append((called, expected))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", OWN_WORDS)
+def test_names_in_lists_and_on_buttons_stay_whatever_they_spell(name: str) -> None:
+    option = ModelOption(ModelKey("m"), f"warm · {name}", "m", "m", (HostName(name),))
+    (choice,) = model_choices([option], Locale.german)
+    assert choice.name == f"m · warm · {name}"
+    away = replace(option, key=ModelKey(name), mark=f"{name} · price unknown", hosts=())
+    (choice,) = model_choices([away], Locale.german)
+    assert choice.name == f"m · {name} · Preis unbekannt"
+    view = ReplyView(has_footer=True, locale=Locale.german)
+    here = Candidate(MODEL, HOST, seconds=75.0, reason="")
+    cloud = Candidate(ModelKey("glm"), None, ProviderName(name), seconds=2.0, reason="")
+    for event in (STARTED, Queued(HOST, MODEL, 2, seconds=75.0), Offered(TURN, here, None, cloud)):
+        view.on_event(event, 0.0)
+    (message,) = view.messages(1.0)
+    assert message.labels == ((Act.CLOUD, name),)
+
+
+def test_a_pattern_is_found_by_a_word_that_stands_by_itself() -> None:
+    _, patterns = _languages._book("de")  # pyright: ignore[reportPrivateUsage]
+    for word, those in patterns.items():
+        for _, _, own, _, _ in those:
+            assert not word or word in re.findall(r"\w+", "xq".join(own)), own
+
+
+def test_pieces_that_others_hold_are_looked_up_once() -> None:
+    """A sentence of others with all joints in it was looked up five hundred times."""
+    line = (
+        "Nothing here is of ours, and so it stays; it has parts, too, of which. Each is. Cut, so."
+    )
+    said, phrases = _languages._line(line, "de", frozenset[str]())  # pyright: ignore[reportPrivateUsage]
+    assert said == line
+    assert phrases <= 24

@@ -57,6 +57,14 @@ def test_an_unknown_name_names_the_nearest() -> None:
     assert "There is no model `qwen3-7b`." in caught.value.user_message
 
 
+@pytest.mark.parametrize("known", [(), ("aaa", "aab")])
+def test_of_a_name_of_any_length_a_hundred_signs_are_said(known: tuple[str, ...]) -> None:
+    for length, said in ((100, "a" * 100), (101, "a" * 99 + "…"), (6000, "a" * 99 + "…")):
+        unknown = UnknownName("model", "a" * length, (), known, is_unclear=bool(known))
+        assert f"`{said}`" in unknown.user_message
+        assert unknown.name == "a" * length
+
+
 @pytest.mark.parametrize("typed", ["", "   "])
 def test_nothing_typed_means_nothing(typed: str) -> None:
     with pytest.raises(UnknownName) as caught:
