@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal, TypeVar
 
 from aiohttp import web
@@ -27,6 +28,7 @@ from bot.domain.personas import LoadSettings
 from bot.fleet.client import LoadValue, not_applied
 from bot.gateway.active import ActiveModel, DefaultInference
 from bot.gateway.bodies import read_body
+from bot.gateway.doors import Doors
 from bot.gateway.edge import Object, read_object
 from bot.gateway.errors import NEVER_AGAIN, Problem, problem_of
 from bot.gateway.picture import fleet_objects, model_objects
@@ -83,15 +85,21 @@ _Body = TypeVar("_Body", bound=_Strict)
 class Admin:
     """Carries out what admins ask; every act is the same as by Discord or the command line."""
 
-    def __init__(self, built: Lantern, active: ActiveModel, watching: Watching) -> None:
+    def __init__(
+        self, built: Lantern, active: ActiveModel, watching: Watching, doors: Doors
+    ) -> None:
         self._built = built
+        self._doors = doors
         self._active = active
         self._watching = watching
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Its paths."""
         # A HEAD of what has no end would never be answered.
-        router.add_get("/admin/events", self._watching.feed.serve, allow_head=False)
+        # It outlives what was true of its key as it was let in; answers of models may end.
+        admit = partial(self._doors.admit, scope="admin", again=True)
+        events = partial(self._watching.feed.serve, admit)
+        router.add_get("/admin/events", events, allow_head=False)
         for name in ("status", "hosts", "models", "requests", "usage", "keys"):
             router.add_get(f"/admin/{name}", self._show)
         router.add_post("/admin/requests/{id}/cancel", self._cancel)

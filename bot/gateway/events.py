@@ -3,6 +3,8 @@
 A viewer is first sent a snapshot of everything, then each event. Events are numbered and the newest
 of them kept, so that one whose line broke goes on where it stopped. One that reads too slowly loses
 events and is sent a new snapshot: nobody's memory grows for it, and no request waits for it.
+Its key is looked at again before each frame: once it is revoked, over, or needed at last, a last
+event says so.
 While nobody looks on, and nobody did a moment ago, no event is made at all.
 """
 
@@ -17,6 +19,7 @@ from datetime import datetime
 from aiohttp import web
 
 from bot.gateway.edge import Object
+from bot.gateway.errors import Problem
 from bot.gateway.sinks import SSE_HEADERS
 
 RING = 1000
@@ -30,6 +33,12 @@ KEPT_S = 60.0
 
 COMMENT_S = 15.0
 """After so long without an event a line shows that the connection lives."""
+
+LOOK_S = 1.0
+"""A viewer that is told nothing still loses its line so soon after its key was revoked."""
+
+Admit = Callable[[web.Request], Awaitable[object]]
+"""Raises a ``Problem`` once whoever asked may not be told any more."""
 
 
 @dataclass(eq=False, slots=True)
@@ -109,8 +118,8 @@ class Feed:
         for viewer in self.viewers:
             viewer.news.set()
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        """One viewer's stream, until it leaves or the server stops."""
+    async def serve(self, admit: Admit, request: web.Request) -> web.StreamResponse:
+        """One viewer's stream, until it leaves, may not stay, or the server stops."""
         response = web.StreamResponse(headers=SSE_HEADERS)
         await response.prepare(request)
         viewer = _Viewer()
@@ -118,21 +127,35 @@ class Feed:
         viewer.is_behind = missed is None
         self.viewers.add(viewer)
         self._is_kept = True
+        clock = asyncio.get_running_loop().time
+        told_at = clock()
         # A viewer that is gone is no fault.
         with suppress(ConnectionError):
             try:
                 if missed:
                     await response.write(b"".join(missed))
                 while not self._is_closed:
-                    await response.write(await self._next(viewer))
+                    frame = await self._next(viewer)
+                    try:
+                        await admit(request)
+                    except Problem as closed:
+                        why: Object = {"status": closed.status, "code": closed.code}
+                        why["message"] = closed.message
+                        await response.write(self._frame("closed", why, None))
+                        break
+                    if not frame and clock() - told_at >= COMMENT_S:
+                        frame = b": still here\n\n"
+                    if frame:
+                        await response.write(frame)
+                        told_at = clock()
                 await response.write_eof()
             finally:
                 self.viewers.discard(viewer)
-                self._kept_until = asyncio.get_running_loop().time() + KEPT_S
+                self._kept_until = clock() + KEPT_S
         return response
 
     async def _next(self, viewer: _Viewer) -> bytes:
-        """What a viewer is sent next; waits for it."""
+        """What a viewer is sent next; waits a moment for it, and may come without anything."""
         if viewer.is_behind:
             whole = await self._prepare()
             # No await from here on: the events after this number are those the viewer takes.
@@ -140,11 +163,9 @@ class Feed:
             return self._frame("snapshot", whole(), self._number)
         viewer.news.clear()
         if not viewer.frames:
-            try:
-                async with asyncio.timeout(COMMENT_S):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
                     await viewer.news.wait()
-            except TimeoutError:
-                return b": still here\n\n"
         if viewer.is_behind or not viewer.frames:
             return b""
         waiting = b"".join(viewer.frames)

@@ -174,7 +174,7 @@ def application(
     router.add_get("/metrics", watching.scrape)
     router.add_get("/healthz", watching.health)
     router.add_get("/readyz", watching.health)
-    Admin(built, active, watching).add_to(router)
+    Admin(built, active, watching, doors).add_to(router)
     Pages().add_to(router)
     # What a viewer reads has no end of its own, and would be waited for.
     app.on_shutdown.append(watching.feed.close)

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clocks import LoopClock
+from clocks import LoopClock, WallClock
 
+from bot.domain.errors import StoreUnavailable
 from bot.domain.ids import HostName
-from bot.gateway import watching
+from bot.gateway import doors, watching
 from bot.gateway.watching import PROGRESS_S
+from bot.policy.keys import ApiKey
+from bot.policy.ratelimit import RateRule
+from bot.store.keys import KeyStore
 from tests.gateway.gate import chat, gate, viewer
 from tests.helpers.house import GEMMA, QWEN, sim
 
@@ -177,3 +181,47 @@ async def test_what_is_refused_before_it_is_routed_is_an_event_without_its_words
             assert event["endpoint"] == "chat"
             assert "secret" not in str(event)
         assert "request.start" not in seen.kinds
+
+
+@pytest.mark.parametrize("what", ["revoked", "over", "needed at last"])
+async def test_a_line_ends_with_the_key_that_opened_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    clock = WallClock()
+    monkeypatch.setattr("tests.gateway.gate.utcnow", clock)
+    monkeypatch.setattr(doors, "KEYS_S", 0.0)
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        mine: dict[str, Any] = {}
+        if what != "needed at last":
+            # Of one request a minute the line takes that one, and no more for each frame.
+            rate = RateRule(1, 60.0)
+            end_ms = int(clock().timestamp() * 1000) + 1000
+            ends: dict[str, Any] = {"expires_at_ms": end_ms} if what == "over" else {}
+            mine["Authorization"] = await it.key("mine", "admin", rate=rate, **ends)
+        async with viewer(it, **mine) as seen:
+            boss = await it.key("boss", "admin")
+            if what == "revoked":
+                assert await KeyStore(it.house.lantern.database).revoke("mine")
+            clock.advance(1)
+            await it.ask("/admin/hosts/one/drain", {}, Authorization=boss)
+            last = await seen.until("closed")
+            assert (last["status"], last["code"]) == (401, "invalid_api_key")
+            assert seen.kinds == ["snapshot", "closed"]
+            with pytest.raises(EOFError):
+                await seen.next()
+
+
+async def test_a_line_goes_on_while_keys_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "KEYS_S", 0.0)
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        mine = await it.key("mine", "admin")
+        async with viewer(it, Authorization=mine) as seen:
+
+            async def broken(_: KeyStore) -> list[ApiKey]:
+                raise StoreUnavailable("The disk is full.")
+
+            monkeypatch.setattr(KeyStore, "all", broken)
+            it.house.lantern.fleet.host(it.house.lantern.catalog.host("one")).report_failure("gone")
+            await seen.until("host.down", host="one")

@@ -6,13 +6,16 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from clocks import LoopClock
 
-from bot.gateway.events import BACKLOG, RING, Feed
+from bot.gateway.errors import Problem
+from bot.gateway.events import BACKLOG, COMMENT_S, LOOK_S, RING, Admit, Feed
 from tests.gateway.gate import Viewer
 
 
@@ -34,14 +37,17 @@ class Stand:
             yield seen
 
 
+async def _anybody(_: web.Request) -> None: ...
+
+
 @asynccontextmanager
-async def stand() -> AsyncGenerator[Stand]:
+async def stand(admit: Admit = _anybody) -> AsyncGenerator[Stand]:
     async def prepare() -> Callable[[], dict[str, object]]:
         return lambda: {"whole": True}
 
     feed = Feed(prepare, lambda: datetime(2026, 11, 21, tzinfo=UTC))
     app = web.Application()
-    app.router.add_get("/", feed.serve)
+    app.router.add_get("/", partial(feed.serve, admit))
     app.on_shutdown.append(feed.close)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
         yield Stand(feed, str(server.make_url("/")), session)
@@ -138,3 +144,44 @@ async def test_nothing_is_made_for_nobody_and_whoever_comes_back_later_gets_a_sn
         # Also where nothing had been told since its snapshot.
         async with it.viewer(again.last_id) as late:
             assert (await late.next())["type"] == "snapshot"
+
+
+@pytest.mark.parametrize("has_news", [True, False])
+async def test_whoever_may_not_stay_is_told_no_more_but_why(
+    loop_clock: LoopClock, has_news: bool
+) -> None:
+    asked = 0
+    is_over = False
+
+    async def admit(_: web.Request) -> None:
+        nonlocal asked
+        asked += 1
+        if is_over:
+            raise Problem(401, "It is over.", "invalid_api_key")
+
+    async with stand(admit) as it, it.viewer() as seen:
+        await loop_clock.armed(LOOK_S)
+        is_over = True
+        if has_news:
+            it.feed.publish("test")
+        else:
+            loop_clock.passes(LOOK_S)
+        last = await seen.next()
+        told = ("closed", 401, "invalid_api_key", "It is over.")
+        assert (last["type"], last["status"], last["code"], last["message"]) == told
+        assert (await seen.content.read()).strip() == b""
+        assert asked == 2
+    assert not it.feed.viewers
+
+
+async def test_a_line_without_news_shows_life_so_often_and_no_oftener(
+    loop_clock: LoopClock,
+) -> None:
+    async with stand() as it, it.viewer() as seen:
+        assert await seen.content.readline() == b"\n"
+        for _ in range(2):
+            for _ in range(round(COMMENT_S / LOOK_S)):
+                await loop_clock.armed(LOOK_S)
+                loop_clock.passes(LOOK_S)
+            assert await seen.content.readline() == b": still here\n"
+            assert await seen.content.readline() == b"\n"

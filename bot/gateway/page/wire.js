@@ -51,7 +51,10 @@ export async function connect({ hear, line: say }) {
       for await (const { data, id } of events(response)) {
         if (mine !== line) return;
         if (id) last = id;
-        hear(JSON.parse(data));
+        const event = JSON.parse(data);
+        // The key was revoked, is over, or is needed since the first one was made.
+        if (event.type === "closed") return say("locked");
+        hear(event);
       }
     } catch { /* said below */ }
     if (mine !== line) return;
