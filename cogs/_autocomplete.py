@@ -64,7 +64,7 @@ def loaded_choices(catalog: Catalog, typed: str) -> StringChoices:
     """Models in some host's memory."""
     where: dict[str, list[str]] = {}
     for host in catalog.hosts():
-        for instance in host.instances:
+        for instance in host.loaded:
             where.setdefault(instance.identifier, []).append(host.name)
     known = {name: (name, ", ".join(hosts)) for name, hosts in sorted(where.items())}
     return _choices((name, known[name][1], name) for name in matching(typed, known))

@@ -245,7 +245,7 @@ class FleetActs:
         """The identifier or model key meant, and the hosts that have it in memory or pinned."""
         hosts = self._catalog.snapshot().hosts.values()
         names = {
-            host.name: {str(text) for i in host.instances for text in (i.identifier, i.model_key)}
+            host.name: {str(text) for i in host.loaded for text in (i.identifier, i.model_key)}
             | {str(key) for at, key in pins if at == host.name}
             for host in hosts
             if only in (None, host.name)

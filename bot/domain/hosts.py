@@ -237,6 +237,14 @@ class HostSnapshot:
         return self.state == "up"
 
     @property
+    def loaded(self) -> tuple[Instance, ...]:
+        """What is in its memory now: nothing anybody knows of while it is away.
+
+        ``instances`` is what was last seen, which predictions and a host that is back begin with.
+        """
+        return () if self.state in AWAY else self.instances
+
+    @property
     def is_undecided(self) -> bool:
         """Will a probe that is under way tell whether it serves?"""
         return self.state == "unknown" or self.is_in_doubt

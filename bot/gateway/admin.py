@@ -22,7 +22,7 @@ from bot.domain.errors import (
     UnknownName,
 )
 from bot.domain.events import Evicting
-from bot.domain.hosts import Drain, HostSnapshot, Instance
+from bot.domain.hosts import AWAY, Drain, HostSnapshot, Instance
 from bot.domain.ids import HostName, ModelKey, TurnId
 from bot.domain.personas import LoadSettings
 from bot.fleet.client import LoadValue, not_applied
@@ -251,6 +251,11 @@ class Admin:
                 raise Problem(409, busy.user_message, "model_busy") from busy
         if not before and not was_active:
             words = f"`{key}` is not in memory" + (f" on {only}." if only else " anywhere.")
+            holders = self._built.fleet.snapshot().holders(key)
+            away = [h.name for h in holders if h.state in AWAY and only in (None, h.name)]
+            if away:
+                words = f"`{key}` is in memory nowhere that is known: no answer from "
+                words += f"{', '.join(away)}, which may still hold it."
             raise Problem(404, words, "model_not_loaded", param="modelKey")
         if was_active:
             await self._active.choose(None, DefaultInference())
@@ -300,7 +305,7 @@ class Admin:
         return [
             host.name
             for host in self._built.fleet.snapshot().hosts.values()
-            if only in (None, host.name) and any(i.model_key == key for i in host.instances)
+            if only in (None, host.name) and any(i.model_key == key for i in host.loaded)
         ]
 
 

@@ -164,10 +164,10 @@ class Metrics(Collector):
         waiting = _gauge("requests_waiting", "In a host's line, Discord's too.", "host")
         for host in hosts:
             up.add_metric([host.name], float(host.state in ("up", "draining")))
-            keys = [str(instance.model_key) for instance in host.instances]
+            keys = [str(instance.model_key) for instance in host.loaded]
             for key in sorted(set(keys)):
                 loaded.add_metric([host.name, key], keys.count(key))
-            memory.add_metric([host.name, "used"], sum(map(instance_bytes, host.instances)))
+            memory.add_metric([host.name, "used"], sum(map(instance_bytes, host.loaded)))
             if host.memory_bytes is not None:
                 memory.add_metric([host.name, "total"], host.memory_bytes)
             running.add_metric([host.name], sum(i.leases for i in host.instances))

@@ -44,13 +44,13 @@ def _known(built: Lantern, caller: Caller) -> dict[str, dict[str, object]]:
 
 
 def _model(snapshot: FleetSnapshot, key: ModelKey) -> dict[str, object]:
-    hosts = [host for host in snapshot.hosts.values() if key in host.models or _loaded(host, key)]
+    hosts = snapshot.holders(key)
     model = next((host.models[key] for host in hosts if key in host.models), None)
     windows = [size for host in hosts if (size := _loaded(host, key))]
     most = model.max_context_length if model is not None else None
     # What is loaded counts; clients without any figure assume 8 to 16 thousand.
     window = max(windows, default=None) or most
-    is_loaded = any(i.model_key == key for host in hosts for i in host.instances)
+    is_loaded = any(i.model_key == key for host in hosts for i in host.loaded)
     return {
         "id": str(key),
         "object": "model",
@@ -80,7 +80,7 @@ def _model(snapshot: FleetSnapshot, key: ModelKey) -> dict[str, object]:
 
 def _loaded(host: HostSnapshot, key: ModelKey) -> int | None:
     """The largest window it is loaded with there."""
-    windows = [i.context_length or 0 for i in host.instances if i.model_key == key]
+    windows = [i.context_length or 0 for i in host.loaded if i.model_key == key]
     return max(windows, default=0) or None
 
 

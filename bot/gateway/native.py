@@ -42,7 +42,7 @@ def _rows(built: Lantern, caller: Caller) -> dict[ModelKey, Known]:
     rows: dict[ModelKey, Known] = {}
     for key in built.catalog.all_model_keys():
         if caller.may_ask_for(key):
-            instances = [i for host in hosts for i in host.instances if i.model_key == key]
+            instances = [i for host in hosts for i in host.loaded if i.model_key == key]
             # What was loaded from outside the catalogue is known by its instance alone.
             kind = instances[0].kind if instances else "llm"
             known = (host.models[key] for host in hosts if key in host.models)

@@ -44,7 +44,7 @@ def host_object(host: HostSnapshot, now: float) -> Object:
         "failures": host.failures,
         "memory": {
             "totalBytes": host.memory_bytes,
-            "usedBytes": sum(map(instance_bytes, host.instances)),
+            "usedBytes": sum(map(instance_bytes, host.loaded)),
             "ceilingBytes": host.ceiling_bytes,
         },
         "models": len(host.models),
@@ -62,7 +62,7 @@ def host_object(host: HostSnapshot, now: float) -> Object:
                 "sizeBytes": instance_bytes(instance) or None,
                 "idleTtlSeconds": instance.idle_ttl_s,
             }
-            for instance in host.instances
+            for instance in host.loaded
         ],
         "load": loading,
         "queue": sum(host.waiting.values()),
@@ -85,7 +85,7 @@ def model_objects(catalog: Catalog, active: ModelKey | None) -> list[Object]:
                 "contextLength": instance.context_length,
             }
             for host in holders
-            for instance in host.instances
+            for instance in host.loaded
             if instance.model_key == key
         ]
         found.append(

@@ -62,7 +62,7 @@ def host_record(host: HostSnapshot, now: float) -> Record:
                 "size_bytes": instance.size_bytes,
                 "leases": instance.leases,
             }
-            for instance in host.instances
+            for instance in host.loaded
         ],
         "waiting": sum(host.waiting.values()),
     }
@@ -70,7 +70,7 @@ def host_record(host: HostSnapshot, now: float) -> Record:
 
 def host_row(host: HostSnapshot, now: float) -> Sequence[str]:
     """One host for people, by ``HOST_COLUMNS``."""
-    residents = (f"{i.identifier} ({'own' if i.own else 'foreign'})" for i in host.instances)
+    residents = (f"{i.identifier} ({'own' if i.own else 'foreign'})" for i in host.loaded)
     loaded = ", ".join(residents) or "nothing"
     # What was in memory when a host was lost may be gone: no table calls it loaded.
     if host.state in AWAY:
@@ -92,7 +92,7 @@ def host_row(host: HostSnapshot, now: float) -> Sequence[str]:
 
 
 def _used_bytes(host: HostSnapshot) -> int:
-    return sum(instance.size_bytes or 0 for instance in host.instances)
+    return sum(instance.size_bytes or 0 for instance in host.loaded)
 
 
 def model_records(catalog: Catalog) -> list[Record]:
@@ -110,7 +110,7 @@ def model_records(catalog: Catalog) -> list[Record]:
                 "max_context_length": model.max_context_length,
                 "vision": model.vision,
                 "tool_use": model.tool_use,
-                "loaded": any(i.model_key == model.key for i in host.instances),
+                "loaded": any(i.model_key == model.key for i in host.loaded),
                 "now": now.mark,
                 "seconds": now.seconds,
             }

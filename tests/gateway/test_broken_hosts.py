@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -188,6 +188,38 @@ async def test_no_host_there_says_when_to_ask_again(tmp_path: Path) -> None:
         later = await it.ask(CHATS, chat(QWEN.key))
         assert (later.status, later.error["code"]) == (503, "no_host")
         assert 1 <= int(later.headers["retry-after"]) <= 120
+
+
+async def test_a_host_that_is_away_has_nothing_in_memory_by_any_word(tmp_path: Path) -> None:
+    async with warm(tmp_path, sim("one", QWEN)) as it:
+        host = it.house.lantern.fleet.host(HostName("one"))
+        for is_there in (True, False):
+            if not is_there:
+                await it.house.hosts["one"].stop()
+                await host.probe()
+            mine = await it.ask(f"/v1/models/{QWEN.key}", method="GET")
+            assert mine.json["state"] == ("loaded" if is_there else "not-loaded")
+            assert mine.json["hosts"] == ["one"]
+            v0 = await it.ask(f"/api/v0/models/{QWEN.key}", method="GET")
+            assert v0.json["state"] == ("loaded" if is_there else "not-loaded")
+            v1: Any = (await it.ask("/api/v1/models", method="GET")).json
+            assert len(v1["models"][0]["loaded_instances"]) == is_there
+            hosts: Any = (await it.ask("/admin/hosts", method="GET")).json
+            assert len(hosts["hosts"][0]["instances"]) == is_there
+            assert bool(hosts["hosts"][0]["memory"]["usedBytes"]) == is_there
+            models: Any = (await it.ask("/admin/models", method="GET")).json
+            assert len(models["models"][0]["loaded"]) == is_there
+            metrics = (await it.ask("/metrics", method="GET")).body.decode()
+            assert ('lantern_model_loaded{host="one"' in metrics) == is_there
+            active = await it.ask("/admin/models/activate", {"modelKey": QWEN.key})
+            assert active.json["loaded"] == is_there
+        # Active no more; that is all there was to undo.
+        undone = await it.ask("/admin/models/unload", {"modelKey": QWEN.key})
+        assert (undone.status, undone.json["hosts"]) == (200, [])
+        for more in ({}, {"host": "one"}):
+            gone = await it.ask("/admin/models/unload", {"modelKey": QWEN.key, **more})
+            assert (gone.status, gone.error["code"]) == (404, "model_not_loaded")
+            assert "no answer from one, which may still hold it" in str(gone.error["message"])
 
 
 async def test_a_host_that_is_back_answers_a_request_asked_before_its_pause_is_over(
