@@ -93,7 +93,7 @@ class Inferring:
                 raise self._problem(asked, error) from error
             self._keep(asked, sink.reply, receipt)
             return sink.answer(receipt)
-        model = str(resolved.model)
+        model = parsed.model or str(resolved.model)
         stream = StreamSink(request, endpoint, number, model, created, self._pace)
         try:
             async with stream.alive():

@@ -82,6 +82,7 @@ class StreamSink:
         self._form = form
         self._id = f"{'cmpl' if form == 'text' else 'chatcmpl'}-{number}"
         self._model = model
+        """Of chunks made here: as asked for, until it is known who writes the answer."""
         self._created = created
         self._response = web.StreamResponse(headers={**SSE_HEADERS, "x-request-id": number})
         self._has_shown_life = self._has_role = False
@@ -149,10 +150,8 @@ class StreamSink:
         return self._response.prepared
 
     async def routed(self, route: Route) -> None:
-        """The route goes into the headers, and its first model into chunks made here."""
+        """The route goes into the headers."""
         self.route = route
-        if route.candidates:
-            self._model = str(route.candidates[0].model)
 
     async def waits(self, step: Progress) -> None:
         """Kept for the next sign of life."""
@@ -161,7 +160,6 @@ class StreamSink:
     async def begins(self, candidate: Candidate, seen: HostSnapshot | None) -> None:
         """Named in the headers, where they are still to be sent."""
         self.candidate = candidate
-        self._model = str(candidate.model)
         self._state = {"state": "reading", "host": candidate.where}
 
     def own_head(self) -> tuple[str, int] | None:
@@ -198,6 +196,7 @@ class StreamSink:
     async def say(self, delta: Delta, candidate: Candidate) -> None:
         """A piece of a provider's answer, as a chunk."""
         self._is_own = True
+        self._model = str(candidate.model)
         match delta:
             case TextDelta(text=text):
                 await self.write(self._chunk(self._with_role({"content": text}), text))
@@ -257,7 +256,8 @@ class StreamSink:
 
     async def _prepare(self) -> None:
         if not self._response.prepared:
-            self._response.headers.update(route_headers(self.route, self.candidate))
+            told = route_headers(self.route, self.candidate, is_forecast=not self._is_answering)
+            self._response.headers.update(told)
             await self._response.prepare(self._request)
 
     async def _show_life(self) -> None:
@@ -404,15 +404,20 @@ def state_of(step: Progress) -> dict[str, object]:
             return {"state": "loading", "host": host, "progress": progress, "seconds_left": left}
 
 
-def route_headers(route: Route, candidate: Candidate | None) -> dict[str, str]:
-    """``X-Lantern-Route`` of whoever answers, or of whoever will as far as is known."""
+def route_headers(
+    route: Route, candidate: Candidate | None, *, is_forecast: bool = False
+) -> dict[str, str]:
+    """``X-Lantern-Route`` of whoever answers, or of whoever will as far as is known by now."""
     by = candidate or next(iter(route.candidates), None)
     if by is None:
         return {}
     kind = "host" if by.host is not None else "provider"
     wait = f"{by.seconds:.2f}" if by.seconds is not None else "?"
     words = f"{kind}={by.where}; model={by.model}; reason={by.reason}; wait={wait}"
-    told = {"X-Lantern-Route": words, "X-Lantern-Model": str(by.model)}
+    # Whoever is asked may still fail before its first word, and another one write the answer.
+    told = {"X-Lantern-Route": f"{words}; forecast=yes"}
+    if not is_forecast:
+        told = {"X-Lantern-Route": words, "X-Lantern-Model": str(by.model)}
     # Whatever a host calls its models: a header with a control character is never sent, and its
     # answer with it.
     return {name: _UNSENDABLE.sub("?", value) for name, value in told.items()}

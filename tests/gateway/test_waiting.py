@@ -52,6 +52,33 @@ async def test_sixteen_mixed_askers_of_a_cold_model_and_one_who_leaves(tmp_path:
         assert all(record.at >= loaded for record in one.journal.of(PredictionStarted))
 
 
+@pytest.mark.parametrize("is_asked", [False, True])
+async def test_nobody_is_named_as_the_writer_before_a_word_of_it_came(
+    tmp_path: Path, is_asked: bool
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN), sim("two", QWEN), pace=QUICK) as it:
+        one, two = it.house.hosts["one"], it.house.hosts["two"]
+        if is_asked:
+            # It is asked, reads, and fails before its first word.
+            await one.preload(QWEN.key)
+            await it.house.lantern.fleet.probe_all()
+            one.faults.stall_after_tokens(0)
+        else:
+            one.faults.stall_load()
+            two.faults.stall_load()
+        body = chat(None, "[[say seven]]", stream=True)
+        async with it.session.post(it.base + CHATS, json=body) as got:
+            assert got.headers["x-lantern-route"].endswith("; forecast=yes")
+            assert "x-lantern-model" not in got.headers
+            one.faults.clear()
+            two.faults.clear()
+            whole = (await got.content.read()).decode()
+    chunks = [json.loads(x[5:]) for x in whole.splitlines() if x.startswith("data: {")]
+    signs = {chunk["model"] for chunk in chunks if "lantern" in chunk}
+    assert signs == {"auto"}
+    assert {chunk["model"] for chunk in chunks if "lantern" not in chunk} == {QWEN.key}
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_cold_stream_has_headers_and_signs_of_life_with_progress(
     tmp_path: Path, path: str
@@ -63,6 +90,8 @@ async def test_a_cold_stream_has_headers_and_signs_of_life_with_progress(
         async with it.session.post(it.base + path, json=body) as got:
             assert got.status == 200
             assert "host=one" in got.headers["x-lantern-route"]
+            assert got.headers["x-lantern-route"].endswith("; forecast=yes")
+            assert "x-lantern-model" not in got.headers
             heard = b""
             while heard.count(b'"progress": 0.4') < 2 and (more := await got.content.readany()):
                 heard += more
