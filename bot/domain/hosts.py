@@ -68,6 +68,9 @@ class Instance:
     parallel: int | None = None
     """Concurrent requests it takes, when the host says so."""
     size_bytes: int | None = None
+    weights_bytes: int | None = None
+    token_bytes: float | None = None
+    """As its model's, so that a copy counts in memory by what its load was allowed by."""
     kind: ModelKind = "llm"
     own: bool = False
     """Loaded by Lantern; False is foreign and never unloaded unless told to."""

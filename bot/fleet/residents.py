@@ -78,6 +78,7 @@ class Resident:
         """The frozen picture; ``is_wanted`` by somebody waiting counts as one more lease."""
         # Rest is not counted under a lease: it begins when the work ends.
         leases, listed = len(self.users) + is_wanted, self.instance
+        model = models.get(listed.model_key)
         is_kept = self.own is not None and self.own.idle_ttl_s is None
         awaited_until = math.inf if self.is_awaited or is_kept else self.since + FRESH_S
         # Each field by its name: for every answer there are several of these, and ``replace``
@@ -89,6 +90,8 @@ class Resident:
             context_length=listed.context_length,
             parallel=listed.parallel,
             size_bytes=size_of(listed, models),
+            weights_bytes=model.weights_bytes if model else None,
+            token_bytes=model.token_bytes if model else None,
             kind=listed.kind,
             own=self.own is not None,
             pinned=self.is_pinned,

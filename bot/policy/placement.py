@@ -38,7 +38,6 @@ from bot.domain.hosts import (
     LoadLimits,
     LoadOrder,
     Model,
-    ModelKind,
     Together,
     Wish,
 )
@@ -61,6 +60,10 @@ Against published shapes at 4-bit weights: 8B 128 KiB (estimated 106), 70B 320 K
 """
 DOUBTED_CONTEXT = 32_768
 """The longest that anybody is likely to load with: what fits with it needs no estimate."""
+_ROUND_CONTEXT = 1024
+"""The largest context that fits is named in such steps: it is an estimate."""
+_MANY = 1 << 20
+"""Tokens by which a model's growth with its context is read off."""
 _KV_SHARE = {"f32": 2.0, "f16": 1.0, "q8_0": 0.54, "q5_1": 0.38, "q5_0": 0.35, "q4_1": 0.32}
 _SMALLEST_KV_SHARE = 0.29
 """Four-bit keys and values with their scales."""
@@ -150,7 +153,7 @@ def place(
     else:
         # 5.
         rested = [replace(i, leases=0) for i in staying]
-        words = _what_stays(host, refusal, needed, rested)
+        words = _what_stays(host, model, order, rested)
         return Hopeless(FailureKind.DOES_NOT_FIT, words)
     if refusal:
         # 6.
@@ -261,10 +264,7 @@ def load_bytes(model: Model, order: LoadOrder) -> int | None:
     context = order.settings.context_length or min(
         DEFAULT_CONTEXT, model.max_context_length or DEFAULT_CONTEXT
     )
-    # What the host says of this model beats what is so for most models of its size.
-    if model.weights_bytes is not None and order.settings.kv_cache_quant is None:
-        return round(model.weights_bytes + (model.token_bytes or 0.0) * context)
-    return _bytes(model.size_bytes, model.kind, context, order.settings.kv_cache_quant)
+    return _bytes(model, model.size_bytes, context, order.settings.kv_cache_quant)
 
 
 def is_in_doubt(model: Model, memory_bytes: int | None) -> bool:
@@ -282,7 +282,7 @@ def instance_bytes(instance: Instance) -> int:
     if instance.size_bytes is None:
         return 0
     context = instance.context_length or DEFAULT_CONTEXT
-    return _bytes(instance.size_bytes, instance.kind, context, None)
+    return _bytes(instance, instance.size_bytes, context, None)
 
 
 def together(
@@ -432,20 +432,33 @@ def _stays(instances: Iterable[Instance], evict_foreign: bool) -> str:
 
 
 def _what_stays(
-    host: HostSnapshot, refusal: str, needed_bytes: int | None, instances: Sequence[Instance]
+    host: HostSnapshot, model: Model, order: LoadOrder, instances: Sequence[Instance]
 ) -> str:
-    if refusal:
-        return refused_words(refusal, instances, host.evict_foreign)
+    needed_bytes, limits = load_bytes(model, order), host.limits.get(model.key)
+    if limits is not None and limits.refusal:
+        return refused_words(limits.refusal, instances, host.evict_foreign)
     if host.memory_bytes is not None and (needed_bytes or 0) > host.memory_bytes:
         needed_gb, memory_gb = (needed_bytes or 0) / 1e9, host.memory_bytes / 1e9
-        return f"needs about {needed_gb:.1f} GB, the host has {memory_gb:.1f} GB"
+        words = f"needs about {needed_gb:.1f} GB, the host has {memory_gb:.1f} GB"
+        # Memory grows evenly with the context.
+        least, more = (
+            load_bytes(model, replace(order, settings=replace(order.settings, context_length=n)))
+            or 0
+            for n in (1, 1 + _MANY)
+        )
+        most = _MANY * (host.memory_bytes - least) / max(1, more - least)
+        most = int(most) // _ROUND_CONTEXT * _ROUND_CONTEXT
+        return f"{words}; with {most:,} tokens of context it fits" if most > 0 else words
     stays = _stays(instances, host.evict_foreign) or "no room at all"
     return f"what is in memory must stay ({stays})"
 
 
-def _bytes(size_bytes: int, kind: ModelKind, context: int, kv_quant: str | None) -> int:
+def _bytes(of: Model | Instance, size_bytes: int, context: int, kv_quant: str | None) -> int:
+    # What the host says of this model beats what is so for most models of its size.
+    if of.weights_bytes is not None and kv_quant is None:
+        return round(of.weights_bytes + (of.token_bytes or 0.0) * context)
     weights = size_bytes * WEIGHTS_OVERHEAD
-    if kind == "embedding":
+    if of.kind == "embedding":
         return round(weights)
     share = _KV_SHARE.get(kv_quant or "f16", _SMALLEST_KV_SHARE)
     per_token = KV_BYTES_PER_TOKEN_AT_1_GB * math.sqrt(size_bytes / 1e9) * share

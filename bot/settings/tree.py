@@ -60,7 +60,8 @@ class HostSettings(Section):
         description="address:port of its LM Studio server; port 1234 when left out"
     )
     memory_gb: Gigabytes | None = Field(
-        default=None, description="Memory its models may take, in GB"
+        default=None,
+        description="Memory its models may take, in GB; within a tenth of it the host decides",
     )
     max_loaded: Count | None = Field(
         default=None, description="Models in its memory at once, at most"

@@ -553,6 +553,31 @@ def test_a_loaded_copy_is_estimated_like_its_load() -> None:
     assert instance_bytes(instance(gb=5, context=None)) == _estimate(5)
 
 
+def test_a_copy_counts_as_its_load_did_where_the_host_told_what_that_takes() -> None:
+    told = replace(model(QWEN, 5), weights_bytes=6 * GB, token_bytes=1000.0)
+    copy = replace(instance(gb=5, context=8192), weights_bytes=6 * GB, token_bytes=1000.0)
+    order = LoadOrder(QWEN, "llm", LoadSettings(context_length=8192), None, None)
+    assert instance_bytes(copy) == load_bytes(told, order) == 6 * GB + 8_192_000
+    assert instance_bytes(replace(copy, token_bytes=None)) == 6 * GB
+
+
+@pytest.mark.parametrize(
+    ("spare_bytes", "named"),
+    [(0, 8192), (-1, 7168), (-7168 * 1000, 1024), (-7168 * 1000 - 1, None), (-9000 * 1000, None)],
+)
+def test_a_context_that_takes_too_much_is_refused_with_the_largest_that_fits(
+    spare_bytes: int, named: int | None
+) -> None:
+    memory_bytes = 5 * GB + 8193 * 1000 + spare_bytes
+    told = replace(model(NEW, 5), weights_bytes=5 * GB, token_bytes=1000.0, max_context_length=None)
+    on = replace(_host(memory_gb=1.0), models={NEW: told}, memory_bytes=memory_bytes)
+    settings = LoadSettings(context_length=1_000_000)
+    placed = place(on, [Wish(NEW, settings)], [], NOW)
+    assert isinstance(placed, Hopeless)
+    words = "needs about 6.0 GB, the host has 5.0 GB"
+    assert placed.reason == words + (f"; with {named:,} tokens of context it fits" if named else "")
+
+
 def test_sizes_the_host_did_not_tell_come_from_its_disk() -> None:
     models = [model(NEW, 5), model(QWEN, 20)]
     on = host(models=models, memory_gb=24)
