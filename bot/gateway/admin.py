@@ -216,6 +216,10 @@ class Admin:
         words = f"{key} is in memory on {host.name}" + ("." if is_new else " already.")
         if ignored:
             words += f" Not applied: {', '.join(ignored)}."
+        if "contextLength" in ignored:
+            given, wanted = applied["contextLength"], config.context_length
+            words += f" Its context is {given:,} tokens, the most there is, "
+            words += f"of {wanted:,} asked for."
         return web.json_response(
             {
                 "status": "loaded" if is_new else "already_loaded",
@@ -344,6 +348,9 @@ def _applied(
     applied |= {name: value for name, value in told.items() if name in wished}
     if made.context_length is not None:
         applied["contextLength"] = made.context_length
+        # Neither the model's own end nor a host that gives less is passed over in silence.
+        if made.context_length < (config.context_length or 0):
+            ignored.add("contextLength")
     return applied, [name for name in wished if name in ignored]
 
 

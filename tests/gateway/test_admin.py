@@ -108,6 +108,18 @@ async def test_a_load_is_really_made_with_its_settings(tmp_path: Path) -> None:
         assert (await it.ask(LOAD, larger)).json["status"] == "loaded"
 
 
+async def test_a_context_beyond_the_models_own_is_said_to_be_smaller(tmp_path: Path) -> None:
+    most = QWEN.max_context_length
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        for size in (most, most + 1):
+            asked = {"modelKey": QWEN.key, "loadConfig": {"contextLength": size}}
+            told: dict[str, Any] = (await it.ask(LOAD, asked)).json
+            assert told["loadConfig"] == {"contextLength": most}
+            assert told["ignored"] == (["contextLength"] if size > most else [])
+            words = f"{most:,} tokens, the most there is, of {size:,} asked for."
+            assert (words in told["message"]) == (size > most)
+
+
 async def test_over_rest_too_what_a_load_holds_is_the_hosts_own_word(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN, sockets=False)) as it:
         config = {"contextLength": 8192, "flashAttention": True, "ropeFrequencyBase": 1.5}
