@@ -214,12 +214,7 @@ class Admin:
         applied, ignored = _applied(host, ready.instance, config, settings, told, is_new=is_new)
         seconds = asyncio.get_running_loop().time() - began
         words = f"{key} is in memory on {host.name}" + ("." if is_new else " already.")
-        if ignored:
-            words += f" Not applied: {', '.join(ignored)}."
-        if "contextLength" in ignored:
-            given, wanted = applied["contextLength"], config.context_length
-            words += f" Its context is {given:,} tokens, the most there is, "
-            words += f"of {wanted:,} asked for."
+        words += _missed_words(applied, ignored, config.context_length)
         return web.json_response(
             {
                 "status": "loaded" if is_new else "already_loaded",
@@ -352,6 +347,16 @@ def _applied(
         if made.context_length < (config.context_length or 0):
             ignored.add("contextLength")
     return applied, [name for name in wished if name in ignored]
+
+
+def _missed_words(applied: Object, ignored: list[str], wanted_context: int | None) -> str:
+    """What of a load's wishes does not hold, as its message goes on; empty where all do."""
+    words = f" Not applied: {', '.join(ignored)}." if ignored else ""
+    if "contextLength" in ignored:
+        given = applied["contextLength"]
+        words += f" Its context is {given:,} tokens, the most there is, "
+        words += f"of {wanted_context:,} asked for."
+    return words
 
 
 async def _parsed(request: web.Request, shape: type[_Body]) -> _Body:
