@@ -14,6 +14,10 @@ from bot.domain.ids import ModelKey
 from bot.gateway.edge import Object
 from bot.policy.placement import instance_bytes
 from bot.policy.prediction import PROGRESS_TO_TRUST, remaining_s
+from bot.policy.speeds import MEASURABLE_REPLY
+
+TIMED_S = 0.05
+"""A shorter time between words measures how they were read, and not how they were written."""
 
 
 def host_object(host: HostSnapshot, now: float) -> Object:
@@ -123,6 +127,11 @@ def flight_object(flight: Flight, began: str, now: float) -> Object:
     answered_s = None if flight.first_at is None else now - flight.first_at
     if whole is not None:
         answered_s = whole.timing.generation_s
+    speed = None
+    # One token, or several in one read, were shown as a thousand a second, and for good.
+    if answered_s is not None and answered_s >= TIMED_S and tokens >= MEASURABLE_REPLY:
+        # The first token began the time; the rest were timed.
+        speed = (tokens - 1) / answered_s
     first_s = None
     if flight.first_at is not None and flight.sent_at is not None:
         first_s = flight.first_at - flight.sent_at
@@ -138,7 +147,7 @@ def flight_object(flight: Flight, began: str, now: float) -> Object:
         **_place_object(flight),
         "firstTokenSeconds": _rounded(first_s),
         "outputTokens": tokens,
-        "tokensPerSecond": _rounded(tokens / answered_s if answered_s and tokens else None),
+        "tokensPerSecond": _rounded(speed),
     }
 
 

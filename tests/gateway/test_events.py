@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from clocks import LoopClock, WallClock
 
+from bot.chat.flights import Flight
 from bot.domain.errors import StoreUnavailable
-from bot.domain.ids import HostName
+from bot.domain.ids import HostName, ModelKey, TurnId, UserId
 from bot.gateway import doors, watching
+from bot.gateway.picture import flight_object
 from bot.gateway.watching import PROGRESS_S
 from bot.policy.keys import ApiKey
 from bot.policy.ratelimit import RateRule
@@ -132,20 +134,35 @@ async def test_requests_under_way_are_shown_with_their_speed(
 ) -> None:
     monkeypatch.setattr(watching, "STATE_S", 0.05)
     async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
-        it.house.hosts["one"].faults.stall_after_tokens(5)
+        it.house.hosts["one"].faults.stall_after_tokens(8)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(it.ask(CHAT, chat(QWEN.key, stream=True)))
             first = await seen.until("request.first_token")
             flight: dict[str, Any] = {"outputTokens": 0}
-            while flight["outputTokens"] < 5:
+            while flight["outputTokens"] < 8 or flight["tokensPerSecond"] is None:
                 flight = (await seen.until("state"))["requests"][0]
             assert (flight["id"], flight["state"]) == (first["id"], "streaming")
-            assert (flight["host"], flight["outputTokens"]) == ("one", 5)
+            assert (flight["host"], flight["outputTokens"]) == ("one", 8)
             assert flight["tokensPerSecond"] > 0
             it.house.hosts["one"].faults.clear()
         await seen.until("request.end")
         while (await seen.until("state"))["requests"]:
             pass
+
+
+@pytest.mark.parametrize(
+    ("tokens", "seconds", "told"),
+    [(1, 0.001, None), (7, 2.0, None), (8, 0.049, None), (8, 0.05, 140.0), (8, 2.0, 3.5)],
+)
+async def test_a_speed_is_told_once_there_is_something_to_time(
+    tokens: int, seconds: float, told: float | None
+) -> None:
+    flight = Flight(
+        TurnId("one"), UserId("gateway:me"), "chat", ModelKey("m"), True, 0.0, lambda _: None
+    )
+    assert flight_object(flight, "", 0.0)["tokensPerSecond"] is None
+    flight.first_at, flight.count = 0.0, lambda: tokens
+    assert flight_object(flight, "", seconds)["tokensPerSecond"] == told
 
 
 async def test_a_fleet_that_stands_still_is_shown_once(
