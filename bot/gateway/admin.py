@@ -235,19 +235,19 @@ class Admin:
         key = self._model(asked.model_key)
         only = None if asked.host is None else self._host(asked.host)
         before = self._holding(key, only)
+        was_active = only is None and self._active.key == key
         on_its_way = [
             host.name
             for host in self._built.fleet.snapshot().hosts.values()
             if only in (None, host.name) and host.load is not None and host.load.model_key == key
         ]
-        if on_its_way and not before:
+        if on_its_way and not before and not was_active:
             # "In memory nowhere" was no answer beside a load that then ran on.
             words = (
                 f"`{key}` is still being loaded on {', '.join(on_its_way)}. Cancel what waits for "
                 "it, or unload it once it is in memory."
             )
             raise Problem(409, words, "model_loading")
-        was_active = only is None and self._active.key == key
         words, hosts = f"{key} was in memory nowhere.", list[HostName]()
         if before:
             try:

@@ -210,15 +210,10 @@ async def test_what_others_loaded_stays_until_it_is_said_so(tmp_path: Path) -> N
         assert gone.json["hosts"] == ["one"]
 
 
-@pytest.mark.parametrize("is_active", [False, True])
-async def test_a_model_on_its_way_into_memory_is_said_to_be(
-    tmp_path: Path, is_active: bool
-) -> None:
+async def test_a_model_on_its_way_into_memory_is_said_to_be(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN), sim("two", GEMMA)) as it:
         host = it.house.hosts["one"]
         host.faults.stall_load()
-        if is_active:
-            await it.ask("/admin/models/activate", {"modelKey": QWEN.key})
         async with asyncio.TaskGroup() as tasks:
             asking = tasks.create_task(it.ask(CHAT, chat(QWEN.key, max_tokens=1)))
             await host.journal.wait_for(LoadStarted)
