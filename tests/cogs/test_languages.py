@@ -28,12 +28,14 @@ from bot.chat import words
 from bot.chat.catalog import ModelOption
 from bot.chat.standing import nobody_words
 from bot.chat.usage import UsageReport
-from bot.domain.chat import Candidate, Receipt, Rejection, Route, Seam, Timing, Usage
+from bot.domain.chat import Candidate, Endpoint, Receipt, Rejection, Route, Seam, Timing, Usage
 from bot.domain.cloud import Account, ProviderStanding, UsageLine
-from bot.domain.errors import BRIEFLY, ConfigError, FailureKind
+from bot.domain.errors import BRIEFLY, ConfigError, FailureKind, NotPermitted
 from bot.domain.events import Failed, Loading, Offered, Queued, Silence, Stopped, TextDelta
 from bot.domain.hosts import HostSnapshot, HostState, Instance, Model
 from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName, ProviderName
+from bot.inference.wire import RefusalKind, Verdict, to_error
+from bot.policy.access import check_may_manage
 from bot.policy.periods import Period
 from cogs import _languages
 from cogs._autocomplete import model_choices
@@ -420,6 +422,99 @@ def test_no_line_is_half_german() -> None:
 )  # fmt: skip
 def test_numbers_lists_and_names_are_told_as_they_are_in_german(english: str, german: str) -> None:
     assert told(english, Locale.german) == german
+
+
+HALF_ENGLISH = (
+    ("laptop is draining. `m` is asked for this turn; without it the persona's own model answers. "
+     "(`/why`)",
+     "laptop wird freigegeben. `m` ist für diese Frage verlangt; ohne es antwortet das eigene "
+     "Modell der Persona. (`/warum`)"),
+    ("alpha and beta are draining.", "alpha und beta werden freigegeben."),
+    ("• laptop: q/q3 does not fit on laptop: what is in memory must stay "
+     "(pinned until `/fleet unpin`: g/g3; in use: a, b)",
+     "• laptop: q/q3 passt nicht auf laptop: was im Speicher liegt, muss bleiben "
+     "(angeheftet bis `/rechner lösen`: g/g3; in Gebrauch: a, b)"),
+    ("laptop is too full for it. does not fit: what is in memory must stay "
+     "(pinned until `/fleet unpin`: g/g3)",
+     "laptop ist zu voll dafür. passt nicht: was im Speicher liegt, muss bleiben "
+     "(angeheftet bis `/rechner lösen`: g/g3)"),
+    ("alpha is too full for it. q/q3 does not fit on this machine: what is in memory must stay "
+     "(in use: a).",
+     "alpha ist zu voll dafür. q/q3 passt nicht auf diesen Rechner: was im Speicher liegt, muss "
+     "bleiben (in Gebrauch: a)."),
+    ("`q/q3` does not fit: what is in memory must stay (pinned until `/fleet unpin`: g/g3)",
+     "`q/q3` passt nicht: was im Speicher liegt, muss bleiben (angeheftet bis `/rechner lösen`: "
+     "g/g3)"),
+    ("does not fit: what is in memory must stay (loaded by others: a)",
+     "passt nicht: was im Speicher liegt, muss bleiben (von anderen geladen: a)"),
+    ("Back to the persona's own model: `/model auto`, for all `/model auto scope:channel`",
+     "Zurück zum eigenen Modell der Persona: `/modell auto`, für alle "
+     "`/modell auto bereich:Kanal`"),
+    ("• laptop (`m`) ~7.3 s: cold: load ~2 s (measured), after evicting q/q3",
+     "• laptop (`m`) ~7,3 s: kalt: Laden ~2 s (gemessen), nachdem q/q3 gewichen ist"),
+    ("• laptop (`m`) ~7.3 s: in memory with too small a context (4,096 tokens): loads again ~2 s "
+     "(a guess)",
+     "• laptop (`m`) ~7,3 s: mit zu kleinem Kontext im Speicher (4.096 Tokens): lädt neu, ~2 s "
+     "(geschätzt)"),
+    ("• laptop (`m`) ~7.3 s: in memory, 1 of 4 slots taken, 3 times slower than usual, has read "
+     "this conversation",
+     "• laptop (`m`) ~7,3 s: im Speicher, 1 von 4 Plätzen belegt, 3-mal langsamer als sonst, hat "
+     "dieses Gespräch gelesen"),
+    ("Pressed: Stop after 9 s", "Gedrückt: Stopp nach 9 s"),
+    ("Pressed: /stop after 9 s", "Gedrückt: /stopp nach 9 s"),
+    ("Pressed: Wait after 4 s", "Gedrückt: Warten nach 4 s"),
+    ("Pressed: Cancel after 4 s", "Gedrückt: Abbrechen nach 4 s"),
+    ("Pressed: Answer now after 4 s", "Gedrückt: Jetzt antworten nach 4 s"),
+    ("• laptop (`m`): laptop broke off its answer: the connection broke",
+     "• laptop (`m`): laptop brach seine Antwort ab: die Verbindung brach ab"),
+    ("• studio (`auto`): away: 127.0.0.1:40115 refuses connections: LM Studio's server is not "
+     "running there.",
+     "• studio (`auto`): weg: 127.0.0.1:40115 nimmt keine Verbindungen an: der Server von LM "
+     "Studio läuft dort nicht."),
+    ("❌ `bald` is not a duration such as 30s, 5m or 1h (a bare number is seconds).",
+     "❌ `bald` ist keine Dauer wie 30s, 5m oder 1h (eine bloße Zahl sind Sekunden)."),
+    ("❌ `q/q3` on studio is answering somebody.",
+     "❌ `q/q3` auf studio antwortet gerade jemandem."),
+    ("❌ `q3` fits more than one model: `a/q3`, `b/q3`. Say more of it.",
+     "❌ `q3` passt auf mehr als ein Modell: `a/q3`, `b/q3`. Sag mehr davon."),
+    ("• Settings line 2, column 6: broken YAML: mapping values are not allowed here",
+     "• Einstellungen, Zeile 2, Spalte 6: fehlerhaftes YAML: hier darf kein Schlüssel mit "
+     "Doppelpunkt stehen"),
+)  # fmt: skip
+"""Lines as people met them, which were told in German by halves."""
+
+
+@pytest.mark.parametrize(("english", "german"), HALF_ENGLISH)
+def test_a_line_of_many_parts_is_german_to_its_end(english: str, german: str) -> None:
+    assert told(english, Locale.german) == german
+
+
+@pytest.mark.parametrize(
+    ("act", "german"),
+    [
+        ("load models", "Modelle laden"),
+        ("drain hosts", "Rechner freigeben"),
+        ("pin models", "Modelle anheften"),
+        ("put up a board", "eine Tafel aufstellen"),
+        ("put a question before others'", "eine Frage vor die anderer stellen"),
+    ],
+)
+def test_what_only_admins_may_is_named_in_german(act: str, german: str) -> None:
+    with pytest.raises(NotPermitted) as refused:
+        check_may_manage(act, is_allowed=False)
+    assert told(f"❌ {refused.value}", Locale.german).startswith(
+        f"❌ Das dürfen nur Admins ({german}): wem der Bot gehört"
+    )
+
+
+@pytest.mark.parametrize("kind", [*FailureKind, "refused"])
+def test_why_a_call_failed_is_german_with_its_cause(kind: RefusalKind) -> None:
+    failed = to_error(
+        Verdict(kind, "the connection broke"), Endpoint("http://x", "m", source="alpha")
+    )
+    said = told(str(failed), Locale.german)
+    assert said.endswith(": die Verbindung brach ab.")
+    assert mixed(said) == []
 
 
 def test_an_answer_keeps_its_words_and_all_around_them_is_german() -> None:
