@@ -63,6 +63,8 @@ def look_at(path: Path) -> int:
     if there != path:
         return 0
     with _read_only(path) as connection:
+        # Before anything is tried: what is another program's is never opened to be written.
+        missing = _missing(connection, path)
         verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise StoreUnusable(f"The database {path} cannot be used: {DAMAGED}")
@@ -73,7 +75,7 @@ def look_at(path: Path) -> int:
     ):
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
-    return missing_migrations(path)
+    return missing
 
 
 def missing_migrations(path: Path) -> int:
@@ -85,10 +87,8 @@ def missing_migrations(path: Path) -> int:
     """
     if not path.exists():
         return 0
-    newest = len(migrations())
     with _read_only(path) as connection:
-        version = checked_version(connection, newest, str(path))
-    return newest - version if version else 0
+        return _missing(connection, path)
 
 
 @contextmanager
@@ -156,6 +156,12 @@ def _check_is_ours(path: Path) -> None:
 
 def _files_of(path: Path) -> list[Path]:
     return [path.with_name(f"{path.name}{ending}") for ending in ("", "-wal", "-shm")]
+
+
+def _missing(connection: sqlite3.Connection, path: Path) -> int:
+    newest = len(migrations())
+    version = checked_version(connection, newest, str(path))
+    return newest - version if version else 0
 
 
 @contextmanager

@@ -351,6 +351,17 @@ async def test_a_start_beside_a_lock_says_so_soon_and_so_does_the_check_up(
     assert look_at(path) == 0
 
 
+async def test_whose_a_database_is_is_asked_before_it_is_tried_to_be_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.store.files._LOCKED_S", 0.005)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE tax (year INTEGER)")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ConfigError, match="belongs to another program"):
+            look_at(path)
+
+
 @pytest.mark.parametrize("has_failed", [False, True])
 async def test_a_database_that_does_not_close_hides_nothing_that_went_wrong_before(
     path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch, *, has_failed: bool
