@@ -125,3 +125,12 @@ def place_of(said: discord.Message | discord.Interaction[Any]) -> Place:
         # A thread that Discord has not told of yet looks like any channel: its parent is unknown.
         is_certain=guild_id is None or not isinstance(channel, discord.PartialMessageable | None),
     )
+
+
+def reads_history(channel: discord.abc.GuildChannel | discord.Thread, me: discord.Member) -> bool:
+    """May the bot read what was said there before?
+
+    Asked all the same, each refusal counts towards the limit that bans an address.
+    """
+    home = channel.parent if isinstance(channel, discord.Thread) else channel
+    return home is not None and home.permissions_for(me).read_message_history

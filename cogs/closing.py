@@ -20,6 +20,8 @@ from cogs._faults import SENDING_ERRORS
 from cogs._finding import answers_to, response_of, tell_by_token
 from cogs._languages import locale_at, told
 from cogs._loads import Loads, OpenLoad
+from cogs._missed import LOOK_EVERY_S
+from cogs._places import reads_history
 from cogs._transport import CALL_S, transport_to
 from cogs._view import ONLY, MessageView, View, restored
 from cogs._webhooks import Webhooks
@@ -37,11 +39,6 @@ MISSED_CHANNELS = 500
 FIRST = "discord.first_session"
 """The note of when this database's Lantern was first connected: what was said before it was never
 its to answer.
-"""
-
-LOOK_EVERY_S = 0.125
-"""Between two looks for missed questions: eight a second, in two calls at most, stay about within
-the ten that answers being written leave free of Discord's fifty.
 """
 
 UNTOLD_LINE = "⚠ Lantern was restarted before it took this question up. Please ask again."
@@ -166,9 +163,7 @@ class Closing:
                 is_talk = isinstance(channel, discord.abc.Messageable)
                 if not is_talk or newest <= since or str(channel.id) in known:
                     continue
-                # Asked all the same, each refusal counts towards the limit that bans an address.
-                home = channel.parent if isinstance(channel, discord.Thread) else channel
-                if home is not None and home.permissions_for(server.me).read_message_history:
+                if reads_history(channel, server.me):
                     last[str(channel.id)] = newest
         return sorted(last, key=last.__getitem__, reverse=True)
 

@@ -24,6 +24,7 @@ from bot.domain.hosts import HostSnapshot, Speed, SpeedRecord, Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Lease
+from bot.fleet.progress import stands_still_text
 from bot.inference.streams import Streams
 from bot.policy.context import (
     Fitted,
@@ -204,8 +205,7 @@ class HostServing:
             if step.fraction != fraction:
                 fraction, since_s = step.fraction, step.elapsed_s
             if self._may_leave(host, candidate, route, fraction, step.elapsed_s - since_s):
-                text = f"{host} stands still at {fraction:.0%} of its load."
-                raise Unavailable(text, FailureKind.BUSY)
+                raise Unavailable(stands_still_text(host, fraction), FailureKind.BUSY)
 
     async def confirmed(
         self,

@@ -140,8 +140,9 @@ class Keeper:
                 # Past the time it is loaded for, should they come late.
                 rest_s = 2 * SOON.total_seconds()
                 context = load.context_length or 0
-                wish = Wish(key, load, context, rest_s, USUAL_HOURS, priority="low")
-                wishes.append(replace(wish, purpose="hint"))
+                wishes.append(
+                    Wish(key, load, context, rest_s, USUAL_HOURS, priority="low", purpose="hint")
+                )
         for wish, name in plan_preload(snapshot, wishes):
             self._guessed[wish.model_key] = now
             _log.info("model loaded for its usual hours", host=name, model=wish.model_key)

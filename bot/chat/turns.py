@@ -371,8 +371,9 @@ class Turns:
             return
         running.kept_at = now
         by, thought = draft.receipt(), draft.reasoning
-        who = Receipt(by.persona, by.model, by.host, by.provider, by.usage, by.timing)
-        who = replace(who, seams=by.seams)
+        who = Receipt(
+            by.persona, by.model, by.host, by.provider, by.usage, by.timing, seams=by.seams
+        )
         if (before := running.before) is not None:
             who = who if before.receipt is None else continued(before.receipt, who)
             thought = "\n\n".join(filter(None, (before.reasoning_text, thought)))

@@ -234,9 +234,15 @@ class Fleet:
         plan = plan_ahead(self.snapshot(), self._demands.of)
         if plan is None:
             return
-        anybodys = replace(plan.wish, conversation="", since=None)
-        asker = replace(anybodys, user=AHEAD, max_wait_s=AHEAD_S, priority="low")
-        wish = replace(asker, purpose="ahead")
+        wish = replace(
+            plan.wish,
+            user=AHEAD,
+            conversation="",
+            since=None,
+            max_wait_s=AHEAD_S,
+            priority="low",
+            purpose="ahead",
+        )
         with suppress(Unavailable):
             async with self.host(plan.host).lease(wish) as lease:
                 async for _ in lease:

@@ -36,6 +36,11 @@ class Load:
     """Did somebody who ordered it, or is about to ask, ever wait for it?"""
 
 
+def stands_still_text(host: HostName, fraction: float) -> str:
+    """Why nobody waits for a load any longer."""
+    return f"{host} stands still at {fraction:.0%} of its load."
+
+
 def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     """How far the load is, and how long it will take."""
     left_s, usual_s, elapsed_s = None, load.expected_s, now - load.started_at

@@ -88,7 +88,7 @@ from bot.fleet.effects import (
     Wake,
 )
 from bot.fleet.health import HostHealth
-from bot.fleet.progress import Load, loading_news, seconds_in_line
+from bot.fleet.progress import Load, loading_news, seconds_in_line, stands_still_text
 from bot.fleet.queue import Queue, Ticket, Waiter, counted
 from bot.fleet.residents import NAMED, SPARED_S, Resident, Residents, reference_of
 from bot.fleet.speeds import History
@@ -337,7 +337,7 @@ class Scheduler:
         news = loading_news(self.config.name, self._in_flight(self.load), now)
         if news.stands_s is None and (news.seconds_left or news.elapsed_s < WORDLESS_S):
             return ""
-        return f"{self.config.name} stands still at {news.fraction:.0%} of its load."
+        return stands_still_text(self.config.name, news.fraction)
 
     def _wake_or_refuse(self, now: float) -> None:
         """Step 1 of a host that is away: it is called for those who wait, for so long as it may."""

@@ -34,11 +34,11 @@ from bot.store.questions import Question
 from bot.store.replies import ReplyMessage
 from cogs import closing as closing_module
 from cogs._loads import AGAIN_LINE, CUT_LINE, NOTE, Loads
+from cogs._missed import LOOK_EVERY_S
 from cogs._webhooks import Webhooks
 from cogs.closing import (
     COMMAND_LINE,
     FIRST,
-    LOOK_EVERY_S,
     MISSED_S,
     UNTOLD_LINE,
     Closing,

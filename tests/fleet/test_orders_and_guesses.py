@@ -52,33 +52,31 @@ def test_an_order_stands_though_whoever_gave_it_left_before_it_was_loaded() -> N
     assert play.instance("one").awaited_until == math.inf
 
 
-def test_an_order_for_what_is_there_counts_as_one() -> None:
+def resting(for_s: float = FRESH_S + 1, ttl: float | None = 60.0) -> Playbook:
+    """Room for one model, and what somebody was answered by rests there for so long."""
     play = up_with("one", "two", max_loaded=1)
-    play.ask("ada", "one")
+    play.ask("ada", "one", ttl=ttl)
     play.loaded()
     play.leave("ada")
-    play.after(FRESH_S + 1)
+    play.after(for_s)
+    return play
+
+
+def test_an_order_for_what_is_there_counts_as_one() -> None:
+    play = resting()
     assert play.ask("bob", "one", purpose="order") == ["grant bob one"]
     assert play.ask("ahead", "two", purpose="ahead") == ["refuse ahead does not fit"]
 
 
 def test_what_has_just_come_into_memory_makes_way_for_no_guess() -> None:
-    play = up_with("one", "two", max_loaded=1)
-    play.ask("ada", "one")
-    play.loaded()
-    play.leave("ada")
-    play.after(FRESH_S - 0.1)
+    play = resting(for_s=FRESH_S - 0.1)
     assert play.ask("early", "two", purpose="ahead") == ["refuse early does not fit"]
     play.after(0.1)
     assert play.ask("late", "two", purpose="ahead") == ["unload one"]
 
 
 def test_what_is_kept_loaded_makes_way_for_no_guess() -> None:
-    play = up_with("one", "two", max_loaded=1)
-    play.ask("ada", "one", ttl=None)
-    play.loaded()
-    play.leave("ada")
-    play.after(FRESH_S + 1)
+    play = resting(ttl=None)
     assert play.ask("ahead", "two", purpose="ahead") == ["refuse ahead does not fit"]
 
 
@@ -118,11 +116,7 @@ def test_a_question_for_more_takes_the_place_of_a_smaller_copy_that_was_ordered(
 
 def guessing() -> Playbook:
     """A guess is being loaded in place of what somebody had."""
-    play = up_with("one", "two", max_loaded=1)
-    play.ask("ada", "one")
-    play.loaded()
-    play.leave("ada")
-    play.after(FRESH_S + 1)
+    play = resting()
     assert play.ask("ahead", "two", purpose="ahead") == ["unload one"]
     assert "load two" in play.unloaded()
     return play
@@ -196,11 +190,7 @@ def test_a_guess_waits_for_nobodys_answer() -> None:
 
 
 def test_a_question_for_what_leaves_for_a_guess_comes_before_it() -> None:
-    play = up_with("one", "two", max_loaded=1)
-    play.ask("ada", "one")
-    play.loaded()
-    play.leave("ada")
-    play.after(FRESH_S + 1)
+    play = resting()
     assert play.ask("ahead", "two", purpose="ahead") == ["unload one"]
     assert play.ask("bob", "one") == []
     assert "load one" in play.unloaded()
