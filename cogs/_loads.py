@@ -8,20 +8,18 @@ from typing import Any
 
 import structlog
 
-from bot.chat import words
+from bot.chat.flights import News
 from bot.chat.lantern import Lantern
 from bot.chat.walk import LoadSteps, Readiness
 from bot.domain.errors import BotError, NotPermitted
-from bot.domain.events import Loading, Progress
-from bot.domain.ids import UserId
+from bot.domain.events import FleetEvent, Loading
 from bot.policy.access import Rights
-from bot.policy.markup import harmless
-from bot.policy.splitting import LIMIT
 from cogs._faults import AnyInteraction, error_words
 from cogs._languages import public_locale, told
+from cogs._load_view import LoadView, OpenLoad
 from cogs._places import place_of, user_id
 from cogs._transport import InteractionTransport
-from cogs._view import Act, MessageView, View, buttons_of
+from cogs._view import MessageView, buttons_of
 from cogs._writer import Writer
 
 NOTE = "discord.open_loads"
@@ -32,84 +30,21 @@ LEAVING = "⚠ Lantern is restarting. Give the command again to see how the load
 MAX_LEFT = 50
 """Of what earlier starts could not close either, the newest are tried again."""
 
-CUT_LINE = "⚠ Lantern was restarted, which cut this load."
-AGAIN_LINE = "Give the command again to see how it stands."
+FOLLOWED_S, MOST_FOLLOWED = 600.0, 50
+"""So long after its end a load's message is told what became of it; of so many, the newest."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenLoad:
-    """A message that shows a load, as it is noted for the start after a crash."""
+class _Ended:
+    """A message that says how its load ended."""
 
-    channel: int
-    message: int
-    head: str = ""
-    """Its headline, as it is read: what was chosen, or is loaded."""
-    stays: str = ""
-    """Of a choice, what is true of it however its load ends; else empty."""
-    ticket: str = ""
-    """Names the load and the choice."""
-    token: str = ""
-    """The command's, where whoever gave it sees the message alone; good for fifteen minutes."""
-    locale: str = ""
-    """Discord's name of that person's language."""
-
-    def cut(self, locale: object) -> MessageView:
-        """The message once its load was cut by a crash, in its readers' language."""
-        # The choice holds all the same: the headline once went with the bar, and nobody knew what
-        # had been chosen.
-        end = told(f"{CUT_LINE} {self.stays or AGAIN_LINE}", locale)
-        text = f"{self.head}\n{end}".strip()
-        return MessageView(text, (Act.UNDO,) if self.stays else (), self.ticket)
-
-
-class LoadView(View):
-    """The reply to a load: a head line, then the bar or how it ended."""
-
-    def __init__(
-        self, head: str, stays: str, ticket: str, asker: UserId, locale: object = None
-    ) -> None:
-        """``head`` is as it is read: it may hold a persona's words."""
-        super().__init__()
-        self._locale = locale
-        self.asker = asker
-        self.stays = stays
-        """Of a choice, what is true of it however its load ends; else empty."""
-        self.step: Progress | None = None
-        """The newest progress."""
-        self.open: OpenLoad | None = None
-        """Where it stands, once that is known."""
-        self.reading: asyncio.Task[None] | None = None
-        self._head = head
-        self._ticket = ticket
-        self._end = ""
-        self._acts: tuple[Act, ...] = ()
-
-    def end(self, how: str, *, is_as_wished: bool = False) -> None:
-        """The load is over; the first word on how stays. A choice in vain can be undone."""
-        if not self.is_over:
-            self._end, self.is_over = how, True
-            self._acts = (Act.UNDO,) if self.stays and not is_as_wished else ()
-            self.changes += 1
-
-    def stop(self, how: str) -> None:
-        """Nobody follows the load any more; that it goes on for others is not ours to end."""
-        self.end(how)
-        if self.reading is not None:
-            self.reading.cancel()
-
-    def messages(self, now: float) -> tuple[MessageView, ...]:
-        """The one message as it should read now."""
-        if self.is_over:
-            # The end may hold what a host said, the head a greeting; both may be long.
-            end = told(self._end, self._locale)
-            text = harmless(f"{self._head}\n{end}".strip())[:LIMIT]
-            return (MessageView(text, self._acts, self._ticket if self._acts else ""),)
-        if self.step is None:
-            return ()
-        line = told(words.progress_line(self.step), self._locale)
-        return (MessageView(f"{self._head}\n{line}".strip(), (Act.HALT,), self._ticket),)
+    view: LoadView
+    transport: InteractionTransport
+    ids: tuple[int, ...]
+    until: float
+    """By the loop's clock: so long what became of it since is told there."""
 
 
 class Loads:
@@ -119,7 +54,11 @@ class Loads:
         self._notes = lantern.notes
         self._acts = lantern.acts
         self._switch = lantern.switch
+        self._newsroom = lantern.newsroom
         self._live: dict[str, LoadView] = {}
+        self._ended: dict[str, _Ended] = {}
+        """By ticket, oldest first."""
+        self._overtaken = asyncio.Queue[_Ended]()
         self._open: dict[int, OpenLoad] = {}
         """Every message that promises more, of this process or one before, oldest first."""
         self._is_leaving = False
@@ -165,14 +104,68 @@ class Loads:
         try:
             async with asyncio.TaskGroup() as group:
                 view.reading = group.create_task(_read(steps, view, writer))
+                if stays:
+                    group.create_task(self._look())
                 outcome = await writer.run()
                 view.reading.cancel()
         finally:
             del self._live[ticket]
             if not self._live:
                 self._all_done.set()
+        if outcome == "shown":
+            self._follow(ticket, view, transport, writer.ids())
         if view.open is not None and outcome != "given up":
             await self.forget(view.open.message)
+        if stays:
+            await self._look()
+
+    async def keep(self) -> None:
+        """Tells in messages of ended loads what became of them since, until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            with self._newsroom.heard_by(self._hear):
+                while True:
+                    ended = await self._overtaken.get()
+                    writer = Writer(ended.view, ended.transport)
+                    group.create_task(writer.run(existing=ended.ids))
+
+    def _follow(
+        self, ticket: str, view: LoadView, transport: InteractionTransport, ids: tuple[int, ...]
+    ) -> None:
+        now = asyncio.get_running_loop().time()
+        ended = _Ended(view, transport, ids, min(now + FOLLOWED_S, transport.closes_at))
+        kept = {key: each for key, each in self._ended.items() if now < each.until}
+        self._ended = dict([*kept.items(), (ticket, ended)][-MOST_FOLLOWED:])
+        if view.since:
+            # While its end was on the way to Discord.
+            self._overtake(ticket, view.since)
+
+    def _hear(self, news: News) -> None:
+        if isinstance(news, FleetEvent):
+            views = self._live | {ticket: each.view for ticket, each in self._ended.items()}
+            for ticket in [ticket for ticket, view in views.items() if view.loses(news)]:
+                self._overtake(ticket, f"📤 It left memory again: {news.reason}.")
+
+    async def _look(self) -> None:
+        """Tells choices that somebody has changed since.
+
+        Of two admins who chose in one moment both read that theirs was chosen.
+        """
+        views = self._live | {ticket: each.view for ticket, each in self._ended.items()}
+        try:
+            made = await self._switch.overtaken([t for t, view in views.items() if view.stays])
+        except BotError as error:
+            _log.warning("choices not looked up", error=error.user_message)
+            return
+        for ticket, how in made.items():
+            self._overtake(ticket, how)
+
+    def _overtake(self, ticket: str, how: str) -> None:
+        ended, live = self._ended.pop(ticket, None), self._live.get(ticket)
+        if live is not None:
+            live.overtake(how)
+        if ended is not None and asyncio.get_running_loop().time() < ended.until:
+            ended.view.overtake(how)
+            self._overtaken.put_nowait(ended)
 
     async def leave(self, limit_s: float) -> bool:
         """Ends every load's message within ``limit_s``; False when that took too long."""
@@ -260,9 +253,7 @@ async def _read(steps: LoadSteps, view: LoadView, writer: Writer) -> None:
         async with steps as progress:
             async for step in progress:
                 if isinstance(step, Readiness):
-                    by = step.by.provider if step.by is not None else None
-                    is_kept = by == step.provider if step.provider else step.is_as_wished
-                    view.end(words.readiness_text(step), is_as_wished=is_kept)
+                    view.end(step)
                 else:
                     view.step = step
                     view.changes += 1

@@ -172,6 +172,7 @@ class DiscordFace:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.boards.keep(lambda: self._bot))
             group.create_task(self.forgotten.keep(lambda: self._bot))
+            group.create_task(self.loads.keep())
             if self.rules.has_presence:
                 group.create_task(self.presence.keep())
 

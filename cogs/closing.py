@@ -19,7 +19,8 @@ from bot.store.replies import ReplyMessage
 from cogs._faults import SENDING_ERRORS
 from cogs._finding import answers_to, response_of, tell_by_token
 from cogs._languages import locale_at, told
-from cogs._loads import Loads, OpenLoad
+from cogs._load_view import OpenLoad
+from cogs._loads import Loads
 from cogs._missed import LOOK_EVERY_S
 from cogs._places import reads_history
 from cogs._transport import CALL_S, transport_to

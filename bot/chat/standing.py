@@ -18,6 +18,9 @@ _NAMED = 3
 _SHORTLY = 160
 """Characters of a host's own words in a reply or on a status page."""
 
+_FEW_S = 5.0
+"""Called a few seconds: the longest pause between two looks at a host that is merely off."""
+
 _ABOUT_MEMORY = (BRIEFLY[FailureKind.DOES_NOT_FIT], BRIEFLY[FailureKind.LOAD_FAILED])
 _ABSENT = BRIEFLY[FailureKind.NOT_THERE]
 
@@ -96,14 +99,18 @@ def looking_words(hosts: Iterable[HostSnapshot]) -> str:
 
 
 def away_words(fleet: FleetSnapshot) -> str:
-    """Since when all hosts are out, and when they are looked for; empty where one is not."""
+    """Since when all hosts are out, and when each is looked at by; empty where one is not."""
     hosts = fleet.hosts.values()
     lost = [host.away_since for host in hosts if host.away_since is not None]
     if not lost or len(lost) < len(hosts):
         return ""
     # Of several the one lost last: since then nobody could answer.
     since = f"for {_span(max(0.0, fleet.taken_at - max(lost)))}"
-    again = "Lantern looks again every few seconds, and with each question."
+    # "Every few seconds" was said of one that may sleep, or failed its requests, too: those are
+    # left alone for up to a minute, or five.
+    left_s = max((host.next_probe_at or 0.0) for host in hosts) - fleet.taken_at
+    within = "a few seconds" if left_s <= _FEW_S else _span(left_s)
+    again = f"Lantern looks again within {within}, and with each question."
     return f"That has been so {since}; {again}"
 
 

@@ -1,6 +1,6 @@
 """Switching: what answers here and why, and choosing another persona or model."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -270,6 +270,14 @@ class Switch:
             case "changed":
                 words = f"This was changed meanwhile: {_chosen(subject, now)}."
                 raise RequestRefused(f"{words} Nothing was undone.")
+
+    async def overtaken(self, tickets: Collection[str]) -> Mapping[str, str]:
+        """Of the choices made by these tickets those that somebody changed since, in words."""
+        made = await self._store.overtaken(tickets)
+        return {
+            ticket: f"⚠ This was changed meanwhile: {_chosen(*now)}."
+            for ticket, now in made.items()
+        }
 
     async def _check_leaves(self, resolved: Resolved, place: Place, user: UserId) -> None:
         """Passes where words may leave for the provider that was asked for by name.

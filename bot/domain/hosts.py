@@ -193,6 +193,8 @@ class HostSnapshot:
     """True when ``/v1/models`` lists only what is in memory (JIT off); None when unknown."""
     away_since: float | None = None
     """Monotonic seconds; None while it is there, or nobody has looked yet."""
+    next_probe_at: float | None = None
+    """Monotonic seconds; when it is looked at next though nobody asks, while it is away."""
     needs_token: bool = False
     """It wants a token that it was not given, or not the right one."""
     has_token: bool = False

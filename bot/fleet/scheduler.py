@@ -199,6 +199,7 @@ class Scheduler:
             lists_only_loaded=report.lists_only_loaded if report else None,
             is_in_doubt=self.health.is_in_doubt,
             away_since=self.health.away_since if self.health.state == "down" else None,
+            next_probe_at=self.health.next_probe_at(now),
             needs_token=self.health.needs_token,
             has_token=config.token is not None,
             models=models,

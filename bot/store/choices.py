@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -52,6 +52,10 @@ class Change:
     after: str | None
     after_ms: int
     is_undone: bool = False
+
+    def stands(self, now: tuple[str | None, int]) -> bool:
+        """Has nobody chosen since, by what is stored there ``now``?"""
+        return now == (self.after, self.after_ms if self.after is not None else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,20 @@ class ChoiceStore:
         changes = await self.database.read(_noted)
         return next((made for made in changes if made.ticket == ticket), None)
 
+    async def overtaken(self, tickets: Collection[str]) -> Mapping[str, tuple[Subject, str | None]]:
+        """Of these choices those that another took the place of, with what is stored there now."""
+
+        def find(connection: sqlite3.Connection) -> dict[str, tuple[Subject, str | None]]:
+            changes = [made for made in _noted(connection) if made.ticket in tickets]
+            looked = [(made, _look(connection, made.slot)) for made in changes]
+            return {
+                made.ticket: (made.slot[-1], now[0])
+                for made, now in looked
+                if not made.is_undone and not made.stands(now) and now[0] != made.after
+            }
+
+        return await self.database.read(find)
+
     async def restore(self, ticket: str) -> tuple[Restored, str | None]:
         """Put back what a choice took the place of, unless somebody chose since.
 
@@ -137,7 +155,7 @@ class ChoiceStore:
             now = _look(connection, made.slot)
             if made.is_undone:
                 return "again", now[0]
-            if now != (made.after, made.after_ms if made.after is not None else 0):
+            if not made.stands(now):
                 return "changed", now[0]
             # With its own time, so that the choice before can be taken back in its turn.
             _write(connection, made.slot, made.before, made.before_ms)

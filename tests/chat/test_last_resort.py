@@ -52,6 +52,6 @@ async def test_who_asks_while_all_are_out_sees_the_look_and_reads_what_follows(
         said = await home.ask("hello")
         assert Notice("🔎 Looking whether one is back …", is_passing=True) in said.events
         assert isinstance(said.last, Failed)
-        assert "Lantern looks again every few seconds" in said.last.error.user_message
+        assert "Lantern looks again within a few seconds" in said.last.error.user_message
         await home.hosts["one"].start()
         assert isinstance((await home.ask("hello")).last, Finished), "at the first question"

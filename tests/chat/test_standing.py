@@ -288,11 +288,17 @@ def test_where_all_hosts_are_out_it_is_told_since_when_and_that_they_are_looked_
     def away(*hosts: HostSnapshot) -> str:
         return away_words(FleetSnapshot({host.name: host for host in hosts}, 100.0))
 
-    again = "Lantern looks again every few seconds, and with each question."
+    again = "Lantern looks again within a few seconds, and with each question."
     assert away(GONE) == f"That has been so for 40 s; {again}"
     # Till then the other could answer.
     assert away(GONE, GONE_SINCE) == f"That has been so for 20 s; {again}"
     assert away(GONE, replace(GONE_SINCE, state="up", away_since=None)) == away() == ""
+    # One that may sleep, or failed its requests, is left alone for longer.
+    asleep = replace(GONE_SINCE, state="asleep", next_probe_at=143.0)
+    soon = replace(GONE, next_probe_at=105.0)
+    assert away(soon) == away(GONE)
+    assert away(soon, asleep) == away(soon).replace("40 s", "20 s").replace("a few seconds", "43 s")
+    assert "within 6 s, and" in away(replace(GONE, next_probe_at=105.6))
     words = nobody_words(Route((), off("alpha")), (), model=QWEN, away=away(GONE))
     assert words == f"No machine can answer right now: alpha is off. {away(GONE)} (`/why`)"
 

@@ -324,6 +324,9 @@ async def test_undo_never_overwrites_a_later_choice(tmp_path: Path) -> None:
         with pytest.raises(RequestRefused, match=f"meanwhile: `{QWEN.key}` is chosen. Nothing"):
             await undo(home, "1", is_admin=True)
         assert await model_here(home) == QWEN.key
+        assert await home.lantern.switch.overtaken(["1", "2"]) == {
+            "1": f"⚠ This was changed meanwhile: `{QWEN.key}` is chosen."
+        }
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ from bot.policy.pacing import Pacers
 from bot.store.questions import Question
 from bot.store.replies import ReplyMessage
 from cogs import closing as closing_module
-from cogs._loads import AGAIN_LINE, CUT_LINE, NOTE, Loads
+from cogs._load_view import AGAIN_LINE, CUT_LINE
+from cogs._loads import NOTE, Loads
 from cogs._missed import LOOK_EVERY_S
 from cogs._webhooks import Webhooks
 from cogs.closing import (

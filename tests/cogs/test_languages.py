@@ -41,7 +41,7 @@ from cogs import _languages
 from cogs._autocomplete import model_choices
 from cogs._faults import say
 from cogs._languages import COLUMNS, CommandNames, public_locale, tables, told
-from cogs._loads import LoadView
+from cogs._load_view import LoadView
 from cogs._reply_view import ReplyView
 from cogs._tree import command_hash
 from cogs._view import _FACES, Act, MessageView, buttons_of, cut_short, ended, restored  # pyright: ignore[reportPrivateUsage]  # every label
@@ -556,6 +556,9 @@ def test_a_load_and_its_end_are_german_where_its_readers_are() -> None:
     view.end("⏹ Cancelled. Others wait for this load, so it goes on.")
     end = "⏹ Abgebrochen. Andere warten auf dieses Laden, darum geht es weiter."
     assert view.messages(0.0)[0].content == f"🔀 `x` ist gewählt.\n> off\n{end}"
+    view.overtake("📤 It left memory again: evicted to make room for on.")
+    since = "📤 Es hat den Speicher wieder verlassen: verdrängt, um Platz für on zu machen."
+    assert view.messages(0.0)[0].content == f"🔀 `x` ist gewählt.\n> off\n{end}\n{since}"
 
 
 # --- what it costs, and names -----------------------------------------------------------------

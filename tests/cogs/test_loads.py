@@ -20,7 +20,8 @@ from bot.domain.events import Loading, Progress, Queued
 from bot.domain.ids import HostName, ModelKey, ProviderName
 from bot.policy.access import EVERY_RIGHT, Rights
 from bot.policy.pacing import Pacers
-from cogs._loads import CUT_LINE, LEAVING, NOTE, Loads
+from cogs._load_view import CUT_LINE
+from cogs._loads import LEAVING, NOTE, Loads
 from cogs._transport import InteractionTransport
 
 BAR = tuple(Loading(HOST, MODEL, step / 10, 10.0 - step) for step in range(10))

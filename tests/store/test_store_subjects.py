@@ -112,6 +112,23 @@ class TestUndoing:
         await choices.put(self.KEY, "model", "b")
         assert await choices.restore("1") == ("again", "b")
 
+    async def test_of_choices_those_are_told_that_another_took_the_place_of(
+        self, database: Database
+    ) -> None:
+        choices, mine = ChoiceStore(database), replace(self.KEY, place=PlaceId("discord:99"))
+        await choices.put(mine, "model", "a", by=ADA, ticket="elsewhere")
+        await choices.put(self.KEY, "model", "a", by=ADA, ticket="1")
+        assert await choices.overtaken(["1", "elsewhere", "unknown"]) == {}
+        await choices.put(self.KEY, "model", "b", by=ADA, ticket="2")
+        assert await choices.overtaken(["1", "2", "elsewhere"]) == {"1": ("model", "b")}
+        assert await choices.overtaken(["2"]) == {}
+        await choices.restore("2")
+        assert await choices.overtaken(["1", "2"]) == {}, "it stands again, the other was undone"
+        await choices.put(self.KEY, "model", "a", by=ADA, ticket="3")
+        assert await choices.overtaken(["1"]) == {}, "the same is chosen"
+        await choices.put(self.KEY, "model", None, by=ADA)
+        assert await choices.overtaken(["3"]) == {"3": ("model", None)}
+
     async def test_a_later_choice_is_never_overwritten_be_it_the_same(
         self, database: Database
     ) -> None:
