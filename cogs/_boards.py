@@ -18,6 +18,7 @@ from bot.policy.pacing import Pacers
 from cogs._faults import SENDING_ERRORS, DiscordFault
 from cogs._languages import told
 from cogs._owners import tell_owners
+from cogs._readers import Readers
 from cogs._transport import CALL_S, Transport
 from cogs._view import MessageView, View
 from cogs._writer import Writer
@@ -76,8 +77,11 @@ class _Frame(Transport):
 class Boards:
     """Owns which boards there are and what they show; one per process."""
 
-    def __init__(self, lantern: Lantern, pacers: Pacers, owner_channel: int | None = None) -> None:
+    def __init__(
+        self, lantern: Lantern, pacers: Pacers, readers: Readers, owner_channel: int | None = None
+    ) -> None:
         """``owner_channel`` is where the owners are told things; None: in private."""
+        self._readers = readers
         self._lantern = lantern
         self._owner_channel = owner_channel
         self._pacers = pacers
@@ -168,7 +172,8 @@ class Boards:
             self._drawn.pop(board, None)
             if frame.fault is DiscordFault.DENIED and board not in self._denied:
                 self._denied.add(board)
-                await tell_owners(client, f"{DENIED} <#{board.channel}>.", self._owner_channel)
+                told_at, line = self._owner_channel, f"{DENIED} <#{board.channel}>."
+                await tell_owners(client, line, told_at, self._readers)
             elif frame.fault is DiscordFault.GONE:
                 # Whoever deletes it wants it gone: put up again, it would be a spammer.
                 _log.info("board was taken away", server=board.server, channel=board.channel)

@@ -8,6 +8,7 @@ import discord
 import structlog
 
 from bot.policy.pacing import OLD, Pacers
+from cogs._readers import Readers
 from cogs._transport import transport_to
 from cogs._webhooks import Webhooks
 
@@ -23,7 +24,8 @@ _log = structlog.get_logger(__name__)
 class ForgottenAnswers:
     """Owns which answers are still to lose their buttons; one per process."""
 
-    def __init__(self, pacers: Pacers, webhooks: Webhooks) -> None:
+    def __init__(self, pacers: Pacers, webhooks: Webhooks, readers: Readers) -> None:
+        self._readers = readers
         self._pacers = pacers
         self._webhooks = webhooks
         self._waiting = deque[tuple[str, str]](maxlen=MOST)
@@ -42,7 +44,8 @@ class ForgottenAnswers:
             if self._waiting and now is not None and now.is_ready():
                 channel, message = self._waiting.popleft()
                 try:
-                    place = transport_to(now, int(channel), self._pacers, self._webhooks)
+                    at = int(channel)
+                    place = transport_to(now, at, self._pacers, self._webhooks, self._readers)
                     await place.dress(int(message), None)
                 except Exception as error:
                     # A button that stays does little harm; an error that left here would end the

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from discord import Client, Guild, Interaction, Locale, app_commands
+from discord import Interaction, Locale, app_commands
 
 COLUMNS: Mapping[str, str] = {
     "de": "de", "es-ES": "es", "es-419": "es", "fr": "fr", "ja": "ja", "pt-BR": "pt",
@@ -91,13 +91,6 @@ def public_locale(interaction: Interaction[Any]) -> Locale | None:
     if interaction.guild_id is not None:
         return interaction.guild_locale
     return None if interaction.context.private_channel is True else interaction.locale
-
-
-def locale_at(client: Client, channel: int | None) -> Locale | None:
-    """The language of what everybody sees in a server's channel; of any other place none."""
-    known = None if channel is None else client.get_channel(channel)
-    server: Guild | None = getattr(known, "guild", None)
-    return None if server is None else server.preferred_locale
 
 
 def told(text: str, locale: object, names: frozenset[str] = frozenset()) -> str:

@@ -9,8 +9,9 @@ import discord
 from bot.policy.pacing import CREATION, INTERACTION, OLD, Pacer, Pacers, Writing
 from bot.policy.speakers import Speaker
 from cogs._faults import DiscordFault, fault_of
-from cogs._languages import locale_at, public_locale
+from cogs._languages import public_locale
 from cogs._places import is_at_home
+from cogs._readers import Readers
 from cogs._view import MessageView, buttons_of
 from cogs._webhooks import Hook, Webhooks
 
@@ -217,6 +218,7 @@ def transport_to(
     channel: int,
     pacers: Pacers,
     webhooks: Webhooks,
+    readers: Readers,
     question: int | None = None,
 ) -> Transport:
     """To messages that stand in a channel, whichever of us made them: the bot or our webhook."""
@@ -224,7 +226,7 @@ def transport_to(
     hook = webhooks.at(client, known)
     partial = client.get_partial_messageable(channel)
     transport = Transport(partial, pacers, question, hook)
-    transport.locale = locale_at(client, channel)
+    transport.locale = readers.locale_at(client, channel)
     return transport
 
 

@@ -34,6 +34,7 @@ from cogs._faults import SENDING_ERRORS, error_words
 from cogs._languages import told
 from cogs._mentions import is_mentioned, is_prompt, read_files, said, said_late_ms
 from cogs._places import place_of, user_id
+from cogs._readers import Readers
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
 from cogs._view import MessageView, View
@@ -61,7 +62,9 @@ class Chat(commands.Cog):
         replies: Replies,
         pacers: Pacers,
         webhooks: Webhooks,
+        readers: Readers,
     ) -> None:
+        self._readers = readers
         self._client = client
         self._webhooks = webhooks
         self._catalog = lantern.catalog
@@ -94,7 +97,9 @@ class Chat(commands.Cog):
         )
         hook = self._webhooks.at(self._client, message.channel)
         transport = Transport(channel, self._pacers, question=message.id, hook=hook)
-        transport.locale = message.guild.preferred_locale if message.guild else None
+        server = message.guild
+        private = self._readers.locale_at(self._client, channel.id)
+        transport.locale = private if server is None else server.preferred_locale
         questions = self._replies.questions
         try:
             parent = await self._chains.replied_to(message)

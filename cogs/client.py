@@ -27,6 +27,7 @@ from cogs._missed import MOST_ASKED
 from cogs._owners import tell_owners
 from cogs._places import DiscordRules
 from cogs._presence import PresenceLine
+from cogs._readers import Readers
 from cogs._reply import Replies
 from cogs._tree import LanternTree, sync_when_changed
 from cogs._view import TurnButton
@@ -115,11 +116,12 @@ class DiscordFace:
         self.access = Access(rules)
         self.pacers = Pacers()
         self.webhooks = Webhooks()
+        self.readers = Readers(lantern.notes)
         self.again = Again(lantern, self.access, self.replies, self.pacers, self.webhooks)
         self.ban = Ban()
-        self.forgotten = ForgottenAnswers(self.pacers, self.webhooks)
+        self.forgotten = ForgottenAnswers(self.pacers, self.webhooks, self.readers)
         self.presence = PresenceLine(lantern.catalog)
-        self.boards = Boards(lantern, self.pacers, rules.owner_channel)
+        self.boards = Boards(lantern, self.pacers, self.readers, rules.owner_channel)
         self._bot: LanternBot | None = None
         self._is_closing = asyncio.Event()
 
@@ -165,7 +167,7 @@ class DiscordFace:
         """Writes to the people the bot belongs to; False when none of them could be told."""
         if self._bot is None or not self._bot.is_ready():
             return False
-        return await tell_owners(self._bot, text, self.rules.owner_channel)
+        return await tell_owners(self._bot, text, self.rules.owner_channel, self.readers)
 
     async def keep_shown(self) -> None:
         """Keeps what stands beside the answers true, for as long as Lantern runs."""
@@ -226,6 +228,7 @@ class LanternBot(commands.Bot):
             face.loads,
             face.pacers,
             face.webhooks,
+            face.readers,
             answer_missed_s=face.rules.answer_missed_s,
         )
         self._was_ready = False
@@ -243,9 +246,18 @@ class LanternBot(commands.Bot):
         await self._closing.collect()
         await face.replies.pings.read()
         await face.boards.read()
+        await face.readers.read()
         talking = Talking(lantern, face.access, face.replies, face.again, face.pacers)
         for cog in (
-            Chat(self, lantern, face.access, face.replies, face.pacers, face.webhooks),
+            Chat(
+                self,
+                lantern,
+                face.access,
+                face.replies,
+                face.pacers,
+                face.webhooks,
+                face.readers,
+            ),
             Choosing(lantern, rules, face.loads, face.pacers),
             FleetCog(lantern, rules, face.loads, face.pacers, face.boards),
             General(lantern, rules),
@@ -256,7 +268,7 @@ class LanternBot(commands.Bot):
             Buttons(lantern, face.access, face.replies, face.loads, face.again),
             talking,
             Memory(lantern, face.replies, face.forgotten),
-            Edits(self, lantern, face.replies, face.pacers, face.webhooks),
+            Edits(self, lantern, face.replies, face.pacers, face.webhooks, face.readers),
             Threads(self, lantern, face.access, face.replies, face.pacers, face.webhooks),
         ):
             await self.add_cog(cog)
@@ -277,6 +289,10 @@ class LanternBot(commands.Bot):
     ) -> None:
         """A command was answered; one that failed is closed by its tree."""
         await self._face.replies.questions.close(interaction.id)
+
+    async def on_interaction(self, interaction: discord.Interaction[Any], /) -> None:
+        """Whoever presses or commands in private tells how they read there."""
+        await self._face.readers.hear(interaction)
 
     async def on_resumed(self) -> None:
         """The same session goes on; what was sent into the cut line is lost."""

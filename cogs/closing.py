@@ -18,11 +18,12 @@ from bot.store.questions import KEPT_MS, Question
 from bot.store.replies import ReplyMessage
 from cogs._faults import SENDING_ERRORS
 from cogs._finding import answers_to, response_of, tell_by_token
-from cogs._languages import locale_at, told
+from cogs._languages import told
 from cogs._load_view import OpenLoad
 from cogs._loads import Loads
 from cogs._missed import LOOK_EVERY_S
 from cogs._places import reads_history
+from cogs._readers import Readers
 from cogs._transport import CALL_S, transport_to
 from cogs._view import ONLY, MessageView, View, restored
 from cogs._webhooks import Webhooks
@@ -58,10 +59,12 @@ class Closing:
         loads: Loads,
         pacers: Pacers,
         webhooks: Webhooks,
+        readers: Readers,
         *,
         answer_missed_s: float | None = None,
     ) -> None:
         self._webhooks = webhooks
+        self._readers = readers
         self._client = client
         self._lantern = lantern
         self._loads = loads
@@ -87,7 +90,7 @@ class Closing:
         replies, self._replies = self._replies, ()
         loads, self._left_loads = self._left_loads, ()
         for load in loads:
-            locale = load.locale or locale_at(self._client, load.channel)
+            locale = load.locale or self._readers.locale_at(self._client, load.channel)
             cut = load.cut(locale)
             if load.token:
                 # Known to no channel: what one person alone sees is changed by the token only.
@@ -201,7 +204,7 @@ class Closing:
         self, stored: Turn, channel: int, place: tuple[int, int] = ONLY
     ) -> tuple[MessageView, ...]:
         has_footer = self._lantern.place_settings.at(stored.place).footer
-        locale = locale_at(self._client, channel)
+        locale = self._readers.locale_at(self._client, channel)
         return restored(stored, has_footer=has_footer, place=place, locale=locale)
 
     async def _answer(self, question: Question, stored: Turn | None, ids: set[int]) -> bool:
@@ -225,7 +228,7 @@ class Closing:
         if found and not any(message.is_waiting for message in found.values()):
             return True  # A refusal, or a command's whole answer: only noting its end was missed.
         line = UNTOLD_LINE if question.token is None else COMMAND_LINE
-        view = MessageView(told(line, locale_at(self._client, channel)))
+        view = MessageView(told(line, self._readers.locale_at(self._client, channel)))
         if question.token is None:
             return await self._show((view,), channel, shown, question)
         if response is not None:
@@ -245,7 +248,9 @@ class Closing:
         # The nonces of the first time: where no history may be read, Discord gives the message
         # that is there already instead of a second one.
         answers = int(question.id) if question is not None and question.token is None else None
-        transport = transport_to(self._client, channel, self._pacers, self._webhooks, answers)
+        transport = transport_to(
+            self._client, channel, self._pacers, self._webhooks, self._readers, answers
+        )
         # Where we may not write the others are not kept waiting; the next start tries again.
         writer = Writer(View(views), transport, denied_tries=1)
         try:

@@ -13,6 +13,7 @@ from bot.policy.pacing import Pacers
 from bot.store.replies import ReplyMessage
 from cogs._faults import SENDING_ERRORS
 from cogs._mentions import said
+from cogs._readers import Readers
 from cogs._reply import Replies
 from cogs._transport import transport_to
 from cogs._view import Act, MessageView, restored
@@ -33,7 +34,9 @@ class Edits(commands.Cog):
         replies: Replies,
         pacers: Pacers,
         webhooks: Webhooks,
+        readers: Readers,
     ) -> None:
+        self._readers = readers
         self._client = client
         self._pacers = pacers
         self._webhooks = webhooks
@@ -117,5 +120,6 @@ class Edits(commands.Cog):
         # A persona's answer stands there by our webhook, and nobody but that may change it: its
         # buttons stayed under a question that was long gone.
         channel = int(shown.channel_id)
-        transport = transport_to(self._client, channel, self._pacers, self._webhooks)
+        ours = self._pacers, self._webhooks, self._readers
+        transport = transport_to(self._client, channel, *ours)
         await transport.dress(int(shown.message_id), message)

@@ -20,6 +20,7 @@ from bot.policy.splitting import LIMIT
 from cogs._access import Access
 from cogs._autocomplete import StringChoices, persona_choices
 from cogs._faults import SENDING_ERRORS, say
+from cogs._languages import public_locale
 from cogs._mentions import is_prompt
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
@@ -124,4 +125,7 @@ class Threads(commands.Cog):
         await channel.send(f"> {asked}\n— {harmless(name)}"[:LIMIT], suppress_embeds=True)
         request = TurnRequest(asker.user, name, place, text, asker=asker)
         hook = self._webhooks.at(self._client, thread)
-        await self._replies.play(request, Transport(channel, self._pacers, hook=hook))
+        transport = Transport(channel, self._pacers, hook=hook)
+        # Of a thread made a moment ago the library may not know the server yet.
+        transport.locale = public_locale(interaction)
+        await self._replies.play(request, transport)

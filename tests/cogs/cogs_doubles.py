@@ -69,6 +69,7 @@ from bot.store.questions import Question, QuestionStore
 from bot.store.replies import ReplyMessage, ReplyStore
 from bot.store.turns import TurnStore
 from cogs._faults import DiscordFault, fault_of
+from cogs._readers import Readers
 from cogs._transport import Transport
 from cogs._view import MessageView
 
@@ -392,6 +393,10 @@ def lantern_of(
         providers=providers,
         database=double(Database),
     )
+
+
+READERS = Readers(MemoryNotes())
+"""Nobody has pressed anything."""
 
 
 class MemorySettings(PlaceSettingStore):

@@ -18,6 +18,7 @@ from clocks import WallClock
 from cogs_doubles import (
     ALICE,
     FINISHED,
+    READERS,
     RECEIPT,
     STARTED,
     TURN,
@@ -605,7 +606,7 @@ async def test_a_retry_cut_off_by_a_crash_leaves_the_answer_before_it(tmp_path: 
         client: Any = interaction_of().client
         client.get_partial_messageable.side_effect = at.channel.partial
         loads = Loads(at.lantern)
-        closing = Closing(client, at.lantern, loads, Pacers(), Webhooks())
+        closing = Closing(client, at.lantern, loads, Pacers(), Webhooks(), READERS)
         await closing.collect()
         await closing.run()
         assert at.channel.shown[at.ids[0]].startswith("first\n")

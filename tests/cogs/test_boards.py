@@ -9,7 +9,7 @@ from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import MemoryNotes, give, http_error, interaction_of, lantern_of, said_to
+from cogs_doubles import READERS, MemoryNotes, give, http_error, interaction_of, lantern_of, said_to
 from stand_ins import double
 from virtual_time import play
 
@@ -93,7 +93,7 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
 
-    async def tell(client: discord.Client, text: str, channel: int | None) -> bool:
+    async def tell(_: discord.Client, text: str, *_more: object) -> bool:
         made.told.append(text)
         return True
 
@@ -119,7 +119,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 def boards_of(world: World) -> Boards:
     lantern = lantern_of()
     object.__setattr__(lantern, "notes", world.notes)
-    return Boards(lantern, Pacers())
+    return Boards(lantern, Pacers(), READERS)
 
 
 def watch(
@@ -166,7 +166,7 @@ def test_it_follows_the_fleet_once_a_minute_and_rests_while_nothing_changes(worl
 
 def test_it_waits_for_a_place_among_the_edits_of_old_messages(world: World) -> None:
     lantern, pacers = lantern_of(), Pacers()
-    boards = Boards(lantern, pacers)
+    boards = Boards(lantern, pacers, READERS)
 
     def others() -> None:
         now = asyncio.get_running_loop().time()
@@ -182,7 +182,7 @@ def test_it_waits_for_a_place_among_the_edits_of_old_messages(world: World) -> N
 
 async def test_it_shows_what_its_own_server_used_today(world: World) -> None:
     lantern = lantern_of()
-    await Boards(lantern, Pacers()).put_up(world.client, HOME, 7)
+    await Boards(lantern, Pacers(), READERS).put_up(world.client, HOME, 7)
     report: Any = lantern.tally.report
     report.assert_awaited_once_with("today", "server", UserId(""), PlaceId(f"discord:{HOME}"))
 
@@ -368,7 +368,7 @@ class Days:
         lantern.tally.last_day = self._last_day
         self.world.client.get_channel.side_effect = self._channel
         self.world.hang = self.hang
-        return Boards(lantern, Pacers())
+        return Boards(lantern, Pacers(), READERS)
 
     async def _last_day(self, server: PlaceId) -> LastDay:
         self.asked += 1

@@ -8,8 +8,11 @@ from unittest.mock import AsyncMock
 import discord
 import pytest
 from cogs_doubles import (
+    FINISHED,
+    READERS,
     STARTED,
     TURN,
+    MemoryNotes,
     MemoryQuestions,
     MemoryReplies,
     ScriptedTurns,
@@ -34,7 +37,7 @@ from bot.domain.errors import (
     TokensSpent,
     UnknownName,
 )
-from bot.domain.events import Failed
+from bot.domain.events import Failed, TextDelta
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.domain.personas import Persona
 from bot.policy.access import AccessRules
@@ -43,6 +46,7 @@ from bot.policy.pacing import CREATION, Pacers
 from bot.policy.ratelimit import RateRule
 from cogs._access import Access
 from cogs._places import DiscordRules
+from cogs._readers import Readers
 from cogs._reply import Replies
 from cogs._webhooks import Webhooks
 from cogs.chat import HELD, HOW_TO_ASK, MUTE, UNREADABLE, Chat
@@ -70,7 +74,8 @@ class House:
         assert isinstance(self.lantern.questions, MemoryQuestions)
         self.questions = self.turns.questions = self.lantern.questions
         access, plain = Access(rules or DiscordRules()), Webhooks()
-        self.cog = Chat(client, self.lantern, access, replies, Pacers(), plain)
+        self.readers = Readers(MemoryNotes())
+        self.cog = Chat(client, self.lantern, access, replies, Pacers(), plain, self.readers)
 
     def message(self, content: str, *, is_mention: bool = False, **more: Any) -> Any:
         mentions = (self.client.user,) if is_mention else ()
@@ -109,6 +114,20 @@ async def test_a_direct_message_needs_no_mention() -> None:
     house = House()
     await house.cog.on_message(house.message("hello", guild=None))
     assert house.turns.requests[0].place.is_private
+
+
+async def test_a_direct_message_is_answered_in_the_language_its_writer_has_pressed_in() -> None:
+    house = House(ScriptedTurns((STARTED, TextDelta("hi"), FINISHED)))
+    house.client.get_channel.return_value = None
+    await house.cog.on_message(house.message("hello", guild=None))
+    press = interaction_of(guild=None)
+    press.locale = discord.Locale.german
+    await house.readers.hear(press)
+    second = house.message("hello", guild=None)
+    second.id = 42
+    await house.cog.on_message(second)
+    assert "to first token" in house.sent[0]
+    assert "bis zum ersten Token" in house.sent[1]
 
 
 async def test_talk_among_people_is_not_answered() -> None:
@@ -393,7 +412,7 @@ async def test_in_an_open_channel_one_without_tokens_is_told_once_and_then_shown
     house.client.intents.message_content = True
     access, plain = Access(rules), Webhooks()
     replies = Replies(here)
-    cog = Chat(house.client, here, access, replies, Pacers(), plain)
+    cog = Chat(house.client, here, access, replies, Pacers(), plain, READERS)
     admin = Asker(UserId("discord:2"), is_admin=True)
     place = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))
     await settings.change(place, "server", {"tokens_per_day": ["100"]}, admin)

@@ -10,6 +10,7 @@ from unittest.mock import AsyncMock
 import discord
 import pytest
 from cogs_doubles import (
+    READERS,
     RECEIPT,
     TURN,
     MemoryNotes,
@@ -71,7 +72,7 @@ class Crashed:
     async def _story(self, lantern: Lantern) -> None:
         client = self.client
         client.get_partial_messageable.return_value = self.channel
-        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks())
+        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks(), READERS)
         await closing.collect()
         await closing.run()
 
@@ -216,6 +217,7 @@ def test_replies_begun_after_the_start_are_left_alone() -> None:
             Loads(crashed.lantern),
             Pacers(),
             Webhooks(),
+            READERS,
         )
         await closing.collect()
         await crashed.lantern.replies.put("400", "7", TurnId("ee55"), 0)
@@ -234,7 +236,14 @@ def test_a_new_session_closes_nothing_a_second_time() -> None:
     async def story() -> int:
         client = double(discord.Client)
         client.get_partial_messageable.return_value = crashed.channel
-        closing = Closing(client, crashed.lantern, Loads(crashed.lantern), Pacers(), Webhooks())
+        closing = Closing(
+            client,
+            crashed.lantern,
+            Loads(crashed.lantern),
+            Pacers(),
+            Webhooks(),
+            READERS,
+        )
         await closing.collect()
         await closing.run()
         first = len(crashed.shown)
@@ -274,7 +283,9 @@ class Untold:
         client.http.logs_from = AsyncMock(side_effect=[history])
         client.http.request = AsyncMock(side_effect=[response, told])
         self.channel.get_partial_message.return_value.edit.side_effect = edit
-        self.closing = Closing(client, self.lantern, Loads(self.lantern), Pacers(), Webhooks())
+        self.closing = Closing(
+            client, self.lantern, Loads(self.lantern), Pacers(), Webhooks(), READERS
+        )
 
         async def story() -> None:
             await self.closing.collect()
@@ -446,7 +457,13 @@ def test_what_was_sent_into_a_cut_line_is_told_or_answered_late(
         client.get_channel.side_effect = known.get
         client.fetch_channel = AsyncMock(side_effect=found.get)
         closing = Closing(
-            client, lantern, Loads(lantern), Pacers(), Webhooks(), answer_missed_s=late_s
+            client,
+            lantern,
+            Loads(lantern),
+            Pacers(),
+            Webhooks(),
+            READERS,
+            answer_missed_s=late_s,
         )
         await closing.hear_missed()
         calls = client.dispatch.call_args_list
@@ -467,7 +484,7 @@ def test_however_many_channels_were_asked_in_since_the_first_is_looked_at_and_al
         found = {channel: History(now, last=now) for channel in range(1, 41)}
         found[2] = History(now, last=now - 998)
         client.get_channel.side_effect = found.get
-        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks())
+        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks(), READERS)
         await closing.hear_missed()
         looks = sorted(at for channel in found.values() for at in channel.looked_at)
         assert min(b - a for a, b in pairwise(looks)) >= LOOK_EVERY_S - 1e-9
@@ -504,7 +521,7 @@ class Server:
             await lantern.notes.put(FIRST, str(first))
         client = double(discord.Client)
         client.guilds, client.get_channel.side_effect = [self], self.known.get
-        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks())
+        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks(), READERS)
         await closing.hear_missed()
         return [(call.args[0], call.args[1].id) for call in client.dispatch.call_args_list]
 
@@ -573,6 +590,7 @@ def test_a_store_that_cannot_be_read_does_not_stop_the_start() -> None:
             Loads(lantern),
             Pacers(),
             Webhooks(),
+            READERS,
         )
         await closing.collect()
         await closing.run()

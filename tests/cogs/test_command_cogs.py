@@ -13,6 +13,7 @@ from cogs_doubles import (
     CANDIDATE,
     HOST,
     MODEL,
+    READERS,
     RECEIPT,
     TURN,
     ScriptedTurns,
@@ -69,7 +70,9 @@ class Commands:
         self.acts.unload = AsyncMock(return_value=done)
         loads, pacers = Loads(self.lantern), Pacers()
         self.choosing = Choosing(self.lantern, RULES, loads, pacers)
-        self.fleet = FleetCog(self.lantern, RULES, loads, pacers, Boards(self.lantern, pacers))
+        self.fleet = FleetCog(
+            self.lantern, RULES, loads, pacers, Boards(self.lantern, pacers, READERS)
+        )
         self.control = General(self.lantern, RULES)
 
     def _steps(self, *_: object, **__: object) -> AbstractAsyncContextManager[Any]:
@@ -288,7 +291,7 @@ async def test_who_may_load_may_not_yet_manage() -> None:
     house, loader = Commands(), Circle(people={ALICE})
     rules = DiscordRules(here=lambda _: PlaceRules(load=loader))
     pacers = Pacers()
-    boards = Boards(house.lantern, pacers)
+    boards = Boards(house.lantern, pacers, READERS)
     fleet = FleetCog(house.lantern, rules, Loads(house.lantern), pacers, boards)
     await give(fleet.load, fleet, interaction_of(), MODEL, None)
     assert house.acts.load.call_args.args == (None, MODEL)

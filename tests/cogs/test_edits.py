@@ -7,7 +7,7 @@ from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import FINISHED, STARTED, TURN, Script, http_error, said_to
+from cogs_doubles import FINISHED, READERS, STARTED, TURN, Script, http_error, said_to
 from stand_ins import double
 from test_again import AGAIN, Scene, scene
 
@@ -35,7 +35,7 @@ class Question:
         people: Any = at.lantern.people
         people.remove.side_effect = PeopleStore(at.lantern.database).remove
         self.client.get_channel.return_value = None
-        self.cog = Edits(self.client, at.lantern, at.replies, Pacers(), Webhooks())
+        self.cog = Edits(self.client, at.lantern, at.replies, Pacers(), Webhooks(), READERS)
 
     def _channel(self, key: int, **_: object) -> Any:
         async def edit(*, view: discord.ui.View | None) -> None:

@@ -16,6 +16,7 @@ import pytest
 from clocks import WallClock
 from cogs_doubles import (
     ALICE,
+    READERS,
     RECEIPT,
     ScriptedTurns,
     double,
@@ -66,7 +67,7 @@ async def cog(tmp_path: Path) -> AsyncIterator[Memory]:
         privacy = PrivacyStore(database)
         lantern = replace(lantern, people=PeopleStore(database), privacy=privacy)
         replies = Replies(lantern)
-        yield Memory(lantern, replies, ForgottenAnswers(Pacers(), Webhooks()))
+        yield Memory(lantern, replies, ForgottenAnswers(Pacers(), Webhooks(), READERS))
 
 
 async def give(cog: Memory, name: str, *options: object, **more: Any) -> Any:
@@ -190,7 +191,7 @@ def test_the_newest_answers_lose_their_buttons_slowly_whoever_refuses(tmp_path: 
         shown = (("7", "301"), ("8", "302"), ("7", "303"))
         people: Any = lantern.people
         people.running.return_value, people.forget.return_value = (), (3, shown)
-        forgotten = ForgottenAnswers(Pacers(), Webhooks())
+        forgotten = ForgottenAnswers(Pacers(), Webhooks(), READERS)
         cog = Memory(lantern, Replies(lantern), forgotten)
         interaction, client = interaction_of(), double(discord.Client)
 

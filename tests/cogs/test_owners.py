@@ -1,11 +1,11 @@
 """Where the owners' news go, whoever may be written to."""
 
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import AsyncMock, MagicMock
 
 import discord
 import pytest
-from cogs_doubles import http_error
+from cogs_doubles import READERS, http_error
 from stand_ins import Method, double
 
 from cogs._owners import tell_owners
@@ -24,14 +24,16 @@ async def told(refusals: Refusals, channel: int | None) -> tuple[bool, dict[int 
                 raise refusals[whom]
             read[whom] = text
 
-        return MagicMock(send=send)
+        post = MagicMock(send=send, id=whom)
+        post.create_dm = AsyncMock(return_value=post)
+        return post
 
     client = double(discord.Client)
     team = MagicMock(members=[MagicMock(id=1), MagicMock(id=2)])
     client.application = MagicMock(team=team)
     client.fetch_user = Method(post_of)
     client.get_partial_messageable.return_value = post_of(None)
-    return await tell_owners(client, "zai is out", channel), read
+    return await tell_owners(client, "zai is out", channel, READERS), read
 
 
 @pytest.mark.parametrize(

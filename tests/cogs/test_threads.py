@@ -8,6 +8,8 @@ import discord
 import pytest
 from cogs_doubles import (
     ALICE,
+    FINISHED,
+    STARTED,
     TURN,
     ScriptedTurns,
     double,
@@ -19,6 +21,7 @@ from cogs_doubles import (
 )
 
 from bot.domain.errors import BotError
+from bot.domain.events import TextDelta
 from bot.domain.ids import PlaceId
 from bot.policy.conversation import NEW_THREAD
 from bot.policy.pacing import Pacers
@@ -85,6 +88,14 @@ async def test_a_thread_with_a_question_is_named_by_it_and_answers_in_it() -> No
     first, answer = (call.args[0] for call in hall.inside.send.await_args_list)
     assert first.startswith("> Why is the")
     assert answer.startswith("hi")
+
+
+async def test_the_first_answer_in_a_thread_is_told_in_its_servers_language() -> None:
+    hall = Hall()
+    hall.turns.script = (STARTED, TextDelta("hi"), FINISHED)
+    hall.interaction.guild_locale = discord.Locale.german
+    await hall.open(message="why?")
+    assert "bis zum ersten Token" in hall.inside.send.await_args.args[0]
 
 
 async def test_the_first_answer_in_a_thread_comes_by_its_personas_name() -> None:

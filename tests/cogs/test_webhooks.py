@@ -6,7 +6,7 @@ from unittest.mock import AsyncMock, MagicMock
 
 import discord
 import pytest
-from cogs_doubles import http_error, partial_channel
+from cogs_doubles import READERS, http_error, partial_channel
 from discord.http import HTTPClient
 from stand_ins import double
 from virtual_time import play
@@ -218,7 +218,7 @@ def test_a_persona_s_message_loses_its_buttons_by_its_webhook_and_keeps_its_word
     server.plain.get_partial_message.return_value.edit.side_effect = http_error(403, 50005)
 
     async def story() -> None:
-        transport = transport_to(server.client, 7, server.pacers, server.webhooks)
+        transport = transport_to(server.client, 7, server.pacers, server.webhooks, READERS)
         await transport.dress(300, None)
         (bare,) = server.hook.edit_message.await_args_list
         assert (bare.args, bare.kwargs["view"], "content" in bare.kwargs) == ((300,), None, False)
