@@ -4,17 +4,21 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from getpass import getpass
 from pathlib import Path
+from select import select
 
 from rich.console import Console
 
-from bot.commands.check import Findings, try_discord, try_host, try_provider
+from bot.chat.words import counted
+from bot.commands.check import NEEDED_BY_RUN, Findings, try_discord, try_host, try_provider
 from bot.commands.once import built_from
 from bot.domain.errors import BotError, ConfigError, FailureKind
 from bot.domain.ids import ProviderName
 from bot.process.lock import is_locked
 from bot.settings import Loaded, load_settings, missing_for_run
+from bot.settings.loaded import DISCORD_MISSING
 from bot.settings.sources import (
     DISCORD_VARIABLE,
     ENV_NAME,
@@ -43,7 +47,8 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> bool:
     """Asks at the keyboard, or takes a piped line as each answer; writes once all were asked.
 
     Returns:
-        Whether no answer was refused and nothing that ``run`` needs is missing.
+        Whether every answer was taken and nothing that ``run`` needs is missing; but for a token
+        that somebody left out, or that a gateway alone wants none of.
 
     Args:
         config: the file given by ``--config``, if any.
@@ -82,15 +87,21 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> bool:
             screen.line(words, "yellow")
     if asking.identity is not None:
         screen.line(f"To add {asking.identity.name} to a server, open {asking.identity.invite}")
+    if left := asking.left_over():
+        asking.refused.append(f"Not read: {counted(left, 'more line')} than there are questions")
     now = load_settings(config, environ, cwd)
     missing = (*asking.refused, *missing_for_run(now))
-    for words in missing:
+    # Who leaves the token out wants no Discord yet, if ever: a set-up for the gateway alone failed.
+    is_apart = DISCORD_VARIABLE in asking.left_out or now.settings.gateway.enabled
+    is_apart = is_apart and missing == (DISCORD_MISSING,)
+    for words in (NEEDED_BY_RUN,) if is_apart else missing:
         screen.line(f"! {words}", "yellow")
-    screen.line(f"Next: {_next_step(now, is_whole=not missing)}", "bold")
-    return not missing
+    next_step = _next_step(now, is_whole=is_apart or not missing, is_apart=is_apart)
+    screen.line(f"Next: {next_step}", "bold")
+    return is_apart or not missing
 
 
-def _next_step(loaded: Loaded, *, is_whole: bool) -> str:
+def _next_step(loaded: Loaded, *, is_whole: bool, is_apart: bool) -> str:
     if not is_whole:
         return "lantern init, once more, when you have it."
     if is_locked(loaded.database_path):
@@ -99,6 +110,8 @@ def _next_step(loaded: Loaded, *, is_whole: bool) -> str:
             "restart the Lantern that is running here, which goes on with what was set when it "
             "started: as you started it, or pm2 restart lantern, systemctl restart lantern."
         )
+    if is_apart:
+        return "lantern serve (the gateway alone) or lantern chat (in this terminal)."
     return "lantern run (or make run). Then write to the bot."
 
 
@@ -114,6 +127,15 @@ def _write(screen: Screen, path: Path, answers: Mapping[str, str], held: Mapping
     told = [f"{name} (new)" for name in answers if name not in held]
     told += [f"{name} (replaced)" for name in changed] + [f"{name} (as it was)" for name in kept]
     screen.line(f"\n✔ {path}: {', '.join(told)}", "green")
+
+
+def _cleaned(said: str, name: str) -> str:
+    """An answer without what people copy along: ``NAME=``, quotes, ``Bot`` or ``Bearer``."""
+    said = said.removeprefix(f"{name}=").strip()
+    if len(said) > 1 and said[0] == said[-1] and said[0] in "\"'`":
+        said = said[1:-1].strip()
+    kind, _, rest = said.partition(" ")
+    return rest.strip() if kind in ("Bot", "Bearer") else said
 
 
 class _Asking:
@@ -132,6 +154,8 @@ class _Asking:
         """What ``.env`` said before."""
         self.refused: list[str] = []
         """A line for each variable whose piped answer was not taken."""
+        self.left_out: set[str] = set()
+        """What was answered with nothing, where nothing was set before."""
         self.identity: Identity | None = None
         self._screen = screen
         self._findings = Findings(screen)
@@ -156,8 +180,9 @@ class _Asking:
             choice += "; what you type stays hidden"
         for _ in range(MOST_TRIES if self._is_typed else 1):
             said = self._read(f"\n{words}\n  [{choice}] ", hides=is_secret)
-            chosen = said or known
+            chosen = _cleaned(said, name) if said else known
             if not chosen:
+                self.left_out |= {name} if said is not None else set()
                 return
             if self._is_good(name, chosen, provider):
                 self.answers[name] = chosen
@@ -169,6 +194,16 @@ class _Asking:
         # Asked again, a script gave its next line, which answers the next question: each further
         # provider's key went to the first provider, and one into `.env` as a host's address.
         self.refused.append(f"Refused, and so not written: {name}")
+
+    def left_over(self) -> int:
+        """How many piped lines with something in them no question was asked for."""
+        if self._is_typed:
+            return 0
+        # Whoever holds the pipe open may wait for our end: only what is there is read.
+        with suppress(OSError, ValueError):
+            if not select([sys.stdin], [], [], 0)[0]:
+                return 0
+        return sum(bool(line.strip()) for line in sys.stdin)
 
     def _read(self, question: str, *, hides: bool) -> str | None:
         """What was answered, without spaces around it; None where nobody answers any more."""

@@ -35,7 +35,8 @@ The tree; each number stands again where its step is taken.
    c. it fits now: it is loaded;
    d. it fits once others have left: they are evicted, and 6 comes round when they are gone.
    Guesses come last, wait for nobody's end, and evict nothing that is awaited.
-7. Everybody waiting for anything but the load under way hears of their place.
+7. Everybody waiting for anything but the load under way hears of their place, and how long it is
+   until then where that is known.
 
 Out of memory leads one way, ``_unload``, and nothing leased goes it. Six may: an eviction for a
 load (6d), the sweep of what rested too long (``on_swept``), an admin (``on_unload_asked``), a drain
@@ -324,11 +325,13 @@ class Scheduler:
                 self._capacity.tries(key)
         # 7.
         among: dict[ModelKey, int] = {}
-        for number, waiter in enumerate(self._turns(), start=1):
+        turns = self._turns()
+        begins = self._begins_in_s(turns, now)
+        for number, waiter in enumerate(turns, start=1):
             key = waiter.wish.model_key
             among[key] = among.get(key, 0) + 1
             if not waiter.is_joined:
-                self._tell(waiter, self._queued(waiter.wish, number, among, now))
+                self._tell(waiter, self._queued(waiter.wish, number, among, begins, now))
         return self._effects()
 
     def _stuck(self, now: float) -> str:
@@ -1037,8 +1040,40 @@ class Scheduler:
 
     # --- words for those who wait ---------------------------------------------------------
 
+    def _begins_in_s(self, turns: Iterable[Waiter], now: float) -> Mapping[ModelKey, float]:
+        """Seconds until the load of each model that is waited for begins, where they are known."""
+        load, speeds, left_s = self.load, self._history.speeds, None
+        if load is None:
+            # For whoever is at work there: beside them it would have begun.
+            users = [(t, r.instance.model_key) for r in self.residents for t in r.users]
+            ran_s = {ticket: now - self._granted_at.get(ticket, now) for ticket, _ in users}
+            ends = [
+                seconds_in_line(1, [ran_s[ticket]], 1, speeds.get(key, UNTOLD).turn_s)
+                for ticket, key in users
+            ]
+            left_s = None if None in ends else max(filter(None, ends), default=0.0)
+        elif not load.is_stopping:
+            left_s = loading_news(self.config.name, self._in_flight(load), now).seconds_left
+        begins: dict[ModelKey, float] = {}
+        seen: set[ModelKey] = set()
+        for waiter in turns:
+            key = waiter.wish.model_key
+            if waiter.is_joined or key in seen or left_s is None:
+                continue
+            seen.add(key)
+            if not self._usable(waiter.wish):
+                begins[key] = float(math.ceil(left_s))
+                seconds, basis = self._history.load_s(key, self._models.get(key))
+                left_s = None if basis == "a guess" else left_s + seconds
+        return begins
+
     def _queued(
-        self, wish: Wish, number: int, among: Mapping[ModelKey, int], now: float
+        self,
+        wish: Wish,
+        number: int,
+        among: Mapping[ModelKey, int],
+        begins: Mapping[ModelKey, float],
+        now: float,
     ) -> Progress:
         """The place in the queue: of all, or among those of one model where it is in memory."""
         key, name, room = wish.model_key, self.config.name, self._making_room
@@ -1053,7 +1088,7 @@ class Scheduler:
         ahead = [r for r in usable or self.residents if r.users]
         finishing = ahead[0].instance.model_key if ahead else None
         if not usable:
-            return Queued(name, key, number, None, finishing)
+            return Queued(name, key, number, begins.get(key) or None, finishing)
         slots = sum(self._free_slots(resident) + len(resident.users) for resident in usable)
         running_s = [now - self._granted_at.get(t, now) for r in usable for t in r.users]
         speed = self._history.speeds.get(key)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from bot.app import utcnow
 from bot.cli import main
+from bot.commands.check import NEEDED_BY_RUN
 from bot.domain.errors import BotError
 from bot.process.lock import instance_lock, is_locked
 from bot.settings.sources import PRESETS, read_dotenv, write_dotenv
@@ -238,6 +239,42 @@ def test_where_nothing_is_answered_no_file_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_who_leaves_the_token_out_has_set_up_the_gateway_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answered(monkeypatch, "", HOST_OFF) == 0
+    told = capsys.readouterr().out
+    assert NEEDED_BY_RUN in " ".join(told.split())
+    assert "Next: lantern serve" in told
+    # Whose lines end before there is a token has left nothing out.
+    (tmp_path / ".env").write_text(f"LANTERN_HOSTS={HOST_OFF}\n")
+    assert answered(monkeypatch) == 1
+    assert "Next: lantern init" in capsys.readouterr().out
+    (tmp_path / "config.yaml").write_text("gateway: {enabled: true}\n")
+    assert answered(monkeypatch) == 0
+    assert "Next: lantern serve" in capsys.readouterr().out
+    (tmp_path / ".env").unlink()
+    assert answered(monkeypatch, "") == 1, "nobody could answer there"
+
+
+@pytest.mark.slow
+def test_what_is_copied_along_with_a_token_is_taken_off(
+    discord: DiscordDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert answered(monkeypatch, f'DISCORD_TOKEN="Bot {TOKEN}"', f"'{HOST_OFF}'") == 0
+    assert (tmp_path / ".env").read_text() == f"DISCORD_TOKEN={TOKEN}\nLANTERN_HOSTS={HOST_OFF}\n"
+
+
+def test_more_lines_than_questions_are_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ("", HOST_OFF, *[""] * len(PRESETS))
+    assert answered(monkeypatch, *lines, "", " ") == 0
+    assert "Not read" not in capsys.readouterr().out
+    assert answered(monkeypatch, *lines, "", "10.0.0.3:1234", "x") == 1
+    assert "Not read: 2 more lines than there are questions" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_where_no_good_answer_comes_nothing_is_written(
     discord: DiscordDouble,
@@ -272,7 +309,7 @@ def test_what_is_there_is_kept_in_its_place(
 def test_a_host_that_is_off_is_kept_and_one_that_is_no_address_is_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert typed(monkeypatch, "", "no address!", HOST_OFF, "", "", "") == 1
+    assert typed(monkeypatch, "", "no address!", HOST_OFF, "", "", "") == 0
     shown = capsys.readouterr().out
     assert "address:port" in shown
     assert "Serve on Local Network" in shown
@@ -285,7 +322,7 @@ def test_a_key_is_tried_and_one_that_is_refused_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with providers_beside(tmp_path) as (double, _):
-        assert typed(monkeypatch, "", "", "wrong", double.key, "", "") == 1
+        assert typed(monkeypatch, "", "", "wrong", double.key, "", "") == 0
     shown = capsys.readouterr().out
     assert "the key is wrong" in shown
     assert "glm-4.6 answers" in shown
@@ -327,7 +364,7 @@ def test_a_variable_that_beats_the_file_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LANTERN_HOSTS", "127.0.0.1:8")
-    assert answered(monkeypatch, "", HOST_OFF) == 1
+    assert answered(monkeypatch, "", HOST_OFF) == 0
     assert "variable LANTERN_HOSTS says something else, and beats .env" in capsys.readouterr().out
 
 

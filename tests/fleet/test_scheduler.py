@@ -413,6 +413,43 @@ def test_a_leased_instance_is_never_unloaded_but_waited_for() -> None:
     assert play.loaded() == ["grant bob two"]
 
 
+def test_who_waits_for_a_load_hears_how_long_until_it_begins() -> None:
+    three = ModelKey("three")
+    play = up_with("one", "two", "three", max_loaded=1)
+    play.ask("ada", "one")
+    play.loaded(seconds=8.0)
+    play.scheduler.on_answered(play.now, SpeedRecord(HOST, ONE, 100, 50, 2.0, 18.0))
+    for name, key in (("bob", "two"), ("eve", "three"), ("fay", "two")):
+        play.ask(name, key)
+    # Ada's answer takes twenty seconds, and by its size the load of two takes eight.
+    assert play.told("bob") == Queued(HOST, TWO, 1, 20.0, ONE)
+    assert play.told("eve") == Queued(HOST, three, 2, 28.0, ONE)
+    assert play.told("fay") == Queued(HOST, TWO, 3, 20.0, ONE)
+    play.after(5.0).tick()
+    assert play.told("eve") == Queued(HOST, three, 2, 23.0, ONE)
+    play.leave("ada")
+    play.unloaded()
+    assert play.told("eve") == Queued(HOST, three, 2, 8.0)
+    # Nobody knows how long an answer of two takes.
+    play.loaded(seconds=8.0)
+    assert play.told("eve") == Queued(HOST, three, 1, None, TWO)
+
+
+def test_of_a_load_whose_length_nobody_can_guess_no_wait_is_told_behind_it() -> None:
+    play = up_with(model("one"), replace(model("two"), size_bytes=None), model("three"))
+    play.ask("ada", "one")
+    play.after(4.0).progress(0.5)
+    play.ask("bob", "two")
+    play.ask("eve", "three")
+    assert play.told("bob") == Queued(HOST, TWO, 2, 4.0)
+    assert play.told("eve") == Queued(HOST, ModelKey("three"), 3)
+    # How soon its host gives it up nobody knows.
+    play.leave("ada")
+    play.cancel("one")
+    play.tick()
+    assert play.told("bob") == Queued(HOST, TWO, 1)
+
+
 def test_a_foreign_instance_is_used_when_it_fits_and_never_unloaded() -> None:
     play = up_with("one", "two", max_loaded=1)
     play.appears("one")
