@@ -304,7 +304,7 @@ def _with_quotes(text: str, quotes: Iterable[Quote], user: UserId) -> str:
     for quote in quotes:
         name = "" if quote.user == user else f"{' '.join(quote.user_name.split())}: "
         parts.append("> " + f"{name}{quote.text}".replace("\n", "\n> "))
-    return "\n\n".join([*parts, text] if text.strip() else parts) if parts else text
+    return "\n\n".join([*parts, text] if text.strip() else parts)
 
 
 def _user_message(

@@ -9,13 +9,14 @@ from bot.domain.chat import (
     Attachment,
     Message,
     Place,
+    Quote,
     Receipt,
     Turn,
     TurnRequest,
 )
 from bot.domain.errors import PromptTooLong
-from bot.domain.ids import PersonaName, PlaceId, UserId
-from bot.domain.personas import Persona
+from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
+from bot.domain.personas import Book, BookEntry, Character, Persona
 from bot.policy.context import (
     CONTINUE_TEXT,
     IMAGE_TOKENS,
@@ -112,6 +113,7 @@ def test_a_hosts_count_widens_or_narrows_what_our_estimate_lets_in() -> None:
     seen = [Message("user", "look", (image,))]
     assert counted_window(seen, 1211, 3, 3000, 0) == 3000 * 1211 // 1203
     assert counted_window([], 0, 0, 1216, 1000) == 1000
+    assert counted_window([], 1, 1, 1216, 1000) == 1216
 
 
 def test_what_a_host_counts_has_the_marks_that_a_template_adds() -> None:
@@ -189,6 +191,65 @@ def test_turns_become_pairs_and_partial_replies_are_kept() -> None:
         ("assistant", "zw"),
         ("user", "three"),
     ]
+
+
+def _quote(text: str, user: str, name: str) -> Quote:
+    return Quote(text, UserId(user), name, Place(PlaceId("discord:99")), 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "quotes", "sent"),
+    [
+        ("Why?", (), "Why?"),
+        ("Why?", (_quote("I\nsaid", "discord:1", "Ada"),), "> I\n> said\n\nWhy?"),
+        ("Why?", (_quote("So", "discord:2", "Bob\nB"),), "> Bob B: So\n\nWhy?"),
+        (" ", (_quote("So", "discord:1", "Ada"), _quote("No", "2", "Cy")), "> So\n\n> Cy: No"),
+    ],
+)
+def test_what_a_question_is_about_stands_above_it_with_the_names_of_others(
+    text: str, quotes: tuple[Quote, ...], sent: str
+) -> None:
+    assert _said([], replace(_ask(text), quotes=quotes)) == [("user", sent)]
+    asked = replace(turn(text, "Well."), quotes=quotes)
+    assert _said([asked], _ask())[0] == ("user", sent)
+
+
+def test_each_message_tells_where_its_words_may_come_from() -> None:
+    # A reply may repeat the question it answers; who presses Continue says nothing of their own.
+    first, *more = transcript(BLANK, [turn("a", "b")], _ask(CONTINUE_TEXT), NOWHEN)
+    said = [{(o.turn, o.user) for o in message.origins} for message in (first, *more)]
+    earlier = (TurnId("turn of a"), UserId("discord:1"))
+    assert said == [{earlier}, {earlier}, {(None, UserId("discord:1"))}]
+
+
+def test_what_is_picked_by_chance_stays_for_a_conversation() -> None:
+    odd = replace(BLANK, system_prompt="{{pick:" + ",".join(map(str, range(99))) + "}}")
+    moments = [Moment(TurnId(f"t{n}")) for n in range(4)]
+
+    def picked(*turns: Turn) -> set[str]:
+        return {transcript(odd, turns, _ask(), moment)[0].text for moment in moments}
+
+    assert len(picked(turn("a", "b"))) == 1
+    assert len(picked()) > 1
+
+
+def test_an_answer_that_never_came_is_no_message_that_is_looked_through() -> None:
+    book = Book((BookEntry(("wolf",), "Wolves howl."),), scan_depth=2)
+    knows = replace(BLANK, character=Character(book=book))
+    lost = turn("a wolf?", "", status="failed")
+    assert "Wolves howl." in _said([lost], _ask(), knows)[0][1]
+    assert "Wolves howl." not in _said([replace(lost, reply_text="No.")], _ask(), knows)[0][1]
+
+
+@pytest.mark.parametrize(
+    ("attachments", "quotes"),
+    [((Attachment("a.txt", "text/plain", text="x"),), ()), ((), (_quote("So", "2", "Bob"),))],
+)
+def test_a_file_or_a_quote_without_a_word_is_a_question_too(
+    attachments: tuple[Attachment, ...], quotes: tuple[Quote, ...]
+) -> None:
+    lost = replace(turn("", "", status="failed", attachments=attachments), quotes=quotes)
+    assert len(_said([lost], _ask())) == 2
 
 
 REFUSED = Receipt(SAGE.name, finish="refused")
@@ -333,15 +394,27 @@ def test_a_question_too_long_for_any_answer_hides_nothing_before_it(
     assert fitted.dropped == 4 - len(kept)
 
 
-def test_a_question_that_would_fit_alone_ends_what_is_kept() -> None:
+@pytest.mark.parametrize(("window", "kept"), [(317, 3), (316, 4)])
+def test_a_question_that_would_fit_alone_ends_what_is_kept(window: int, kept: int) -> None:
     messages = [
         Message("user", "a"),
         Message("user", "c" * 640),
-        Message("user", "d" * 320),
-        Message("assistant", "e" * 320),
+        Message("user", "d" * 96),
+        Message("assistant", "e" * 96),
         Message("user", "f"),
     ]
-    assert fit_transcript(messages, 400, 100).messages == tuple(messages[2:])
+    # With 208 tokens beside 9 of the last and 100 of the answer it just would.
+    assert len(fit_transcript(messages, window, 100).messages) == kept
+
+
+def test_of_two_questions_in_a_row_the_older_one_alone_is_left_out() -> None:
+    messages = [Message("user", "a" * 320), Message("user", "b")]
+    assert fit_transcript(messages, 150, 100).messages == tuple(messages[1:])
+
+
+def test_what_was_measured_before_is_not_measured_again() -> None:
+    sizes = [1] * len(LONG)
+    assert fit_transcript(LONG, 110, 100, sizes).prompt_tokens == len(LONG)
 
 
 # --- blind --------------------

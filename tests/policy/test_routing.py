@@ -123,6 +123,14 @@ def test_weight_decides_between_equals_and_then_the_name() -> None:
     assert _where(plan_route(hosts, ASK)) == ["c", "a", "b"]
 
 
+def test_beyond_a_day_all_waits_are_alike() -> None:
+    days = {name: {QWEN: Speed(load_s=n * routing.LONGEST_S)} for name, n in (("a", 3), ("b", 2))}
+    slow = [host(name, ON_DISK, speeds=speeds) for name, speeds in days.items()]
+    assert _where(plan_route(fleet(*slow), ASK)) == ["b", "a"]
+    heavy = fleet(replace(slow[0], weight=2.0), slow[1])
+    assert _where(plan_route(heavy, ASK)) == ["a", "b"]
+
+
 def test_weight_never_makes_a_slower_state_win() -> None:
     hosts = fleet(
         host("heavy", instances=[instance(leases=1)], weight=9.0),

@@ -135,6 +135,20 @@ async def test_what_would_pass_a_limit_is_declined(
     assert (await ledger.accounts())[0].reserved_micro_usd == 500
 
 
+async def test_a_refusal_tells_when_the_day_is_over_and_only_what_all_share(
+    database: Database,
+) -> None:
+    ledger = ledger_of(database, BudgetRules(per_server_micro_usd=1000))
+    answer = await ledger.book(BOOKING)
+    assert {account.payer for account in answer.accounts} == {"all", "provider"}
+    # A key may have a limit of its own.
+    for more in ({"daily_micro_usd": 999}, {"worst_micro_usd": 501}):
+        answer = await ledger.book(replace(BOOKING, **more))
+        assert answer.refusal
+        assert answer.renews_in_s == 13 * 3600 + 45 * 60
+        assert {account.payer for account in answer.accounts} == {"all", "provider"}
+
+
 async def test_limits_are_kept_apart_by_server_and_person(database: Database) -> None:
     ledger = ledger_of(database, BudgetRules(per_server_micro_usd=500, per_user_micro_usd=500))
     await booked(ledger)
@@ -726,15 +740,66 @@ async def test_the_last_day_is_told_by_hours_of_the_clock_with_what_was_waited_f
     # A provider was asked first, and what it was paid for was no answer: nobody waited twice.
     number = await booked(ledger, replace(BOOKING, turn=TurnId("two")))
     await ledger.settle(Settlement(number, "usage", 100, USAGE))
-    clock.advance(2 * 3600)
+    clock.advance(2 * 3600 + 42.5)
     number = await booked(ledger)
     await ledger.settle(Settlement(number, "usage", 700, USAGE))
     day = await ledger.last_day(server)
     assert len(day.hours) == 24
-    assert day.starts_at.minute == 0
+    # A quarter to six in Kolkata, and 42 seconds and a half.
+    assert day.starts_at == datetime(2026, 11, 20, 18, tzinfo=ZoneInfo("Asia/Kolkata"))
     assert [line.nth for line in day.hours] == list(range(24))
     told = {line.nth: line for line in day.hours if line != HourLine(line.nth)}
     assert sorted(told) == [21, 23]
     assert told[21] == HourLine(21, 2, 0, 0, 450, 100, 1.0, 1.5, 0.5)
     # A call that was paid and brought no answer.
     assert told[23] == HourLine(23, 0, 0, 0, 150, 700)
+
+
+def free_turn(
+    name: str, model: ModelKey = GLM, user: str = "ada", server: str = "s1", is_kept: bool = False
+) -> FreeTurn:
+    source = "cache" if is_kept else "local"
+    return FreeTurn(TurnId(name), source, "studio", model, USAGE, user, PlaceId(server))
+
+
+async def test_a_persons_tokens_are_those_of_today_wherever_or_in_one_server(
+    ledger: LedgerStore, database: Database, clock: WallClock
+) -> None:
+    for turn in (
+        free_turn("yesterday's"),
+        free_turn("one"),
+        free_turn("two", server="s2"),
+        free_turn("kept", is_kept=True),
+        free_turn("bob's", user="bob"),
+    ):
+        ledger.note_free(ledger.free_line(turn))
+        clock.advance(86_400 if turn.turn == "yesterday's" else 0)
+    await database.noted()
+    left_s = 13 * 3600 + 45 * 60
+    assert await ledger.tokens_today("ada") == (300, left_s)
+    assert await ledger.tokens_today("ada", PlaceId("s1")) == (150, left_s)
+    assert await ledger.tokens_today("eve") == (0, left_s)
+
+
+async def test_what_hosts_were_asked_is_told_once_for_each_quarter_of_an_hour(
+    ledger: LedgerStore, database: Database, clock: WallClock
+) -> None:
+    other = ModelKey("other")
+    for after_s, turn in (
+        (0, free_turn("too old")),
+        (86_400, free_turn("first")),
+        (899, free_turn("same quarter")),
+        (1, free_turn("next", other)),
+        (0, free_turn("kept", is_kept=True)),
+    ):
+        clock.advance(after_s)
+        ledger.note_free(ledger.free_line(turn))
+    await booked(ledger)
+    clock.advance(86_400)
+    await database.noted()
+    quarter = datetime(2026, 11, 21, 10, 15, tzinfo=UTC)
+    assert sorted(await ledger.asked_of_hosts(1)) == [
+        (GLM, quarter),
+        (other, quarter + timedelta(minutes=15)),
+    ]
+    assert (GLM, quarter - timedelta(days=1)) in await ledger.asked_of_hosts(2)
