@@ -8,7 +8,7 @@ from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
-from bot.domain.chat import Message, Quote, Turn, TurnKind, TurnRequest
+from bot.domain.chat import Message, Quote, Turn, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.events import Queued
 from bot.domain.ids import TurnId, UserId
@@ -63,7 +63,7 @@ class Beginnings:
             has_spoken=has_spoken,
         )
         text_bytes = most_bytes(self._planner.window(resolved))
-        branch = await self._gone_on_from(request, kind, pressed, resolved, text_bytes)
+        branch = await self._gone_on_from(request, pressed, resolved, text_bytes)
         await self._planner.prepare()
         redone = pressed if kind == "retry" else None
         asking = await self._asking(
@@ -92,7 +92,6 @@ class Beginnings:
     async def _gone_on_from(
         self,
         request: TurnRequest,
-        kind: TurnKind,
         pressed: Turn | None,
         resolved: Resolved,
         text_bytes: int,
@@ -104,7 +103,7 @@ class Beginnings:
         """
         newest: tuple[Turn, ...] = ()
         replied: tuple[Turn, ...] = ()
-        if kind == "new" and request.parent is not None:
+        if request.kind == "new" and request.parent is not None:
             replied = await self._store.branch(request.parent, text_bytes=text_bytes)
         parent = replied[-1] if replied else pressed
         # A thread's words would reach its parent channel by a reply from there.
@@ -117,7 +116,7 @@ class Beginnings:
             r for r in self._running.values() if (r.place.conversation, r.user) == (place, user)
         ]
         may_add = parent is None or len(mine) > 1
-        if kind == "new" and request.fresh_after_s != 0 and may_add:
+        if request.kind == "new" and request.fresh_after_s != 0 and may_add:
             newest = await self._store.newest_branch(
                 request.place.conversation,
                 resolved.persona.name,
@@ -136,7 +135,7 @@ class Beginnings:
         if replied:
             return replied
         # A retry is a branch of its own, so both answers stay.
-        leaf = parent.parent if kind == "retry" else parent.id
+        leaf = parent.parent if request.kind == "retry" else parent.id
         return () if leaf is None else await self._store.branch(leaf, text_bytes=text_bytes)
 
     async def _asking(
@@ -172,18 +171,17 @@ class Beginnings:
         A fact that was said in private is told only where all words stay on the LAN anyway: told
         elsewhere it would keep the whole talk here, or leave with the answer that repeats it.
         """
-        bare = replace(request, facts=())
         facts = tuple(fact.said for fact in await self._people.facts(request.user))
 
         async def stays(told: tuple[Quote, ...]) -> bool:
-            asked = replace(bare, facts=told)
+            asked = replace(request, facts=told)
             return isinstance(await self._consents.judge(resolved, asked, said, ()), LocalOnly)
 
         # Without a provider every talk stays, and nobody would know why it was left out of some.
         may_leave = bool(facts) and self._planner.has_cloud
         if may_leave and not await stays(()) and await stays(facts):
             facts = tuple([fact for fact in facts if not await stays((fact,))])
-        return replace(bare, facts=facts)
+        return replace(request, facts=facts)
 
     def _as_shown(self, branch: tuple[Turn, ...]) -> tuple[Turn, ...]:
         """The branch with the answers under way as far as people have read them."""
@@ -211,9 +209,10 @@ class Beginnings:
         ]
         if not waited_for:
             return asking
-        for left, turn in zip(range(len(waited_for), 0, -1), waited_for, strict=True):
+        for nth, turn in enumerate(waited_for):
             if (running := self._running.get(turn)) is not None:
                 # With a typing mark alone it looked as if the question had been overlooked.
+                left = len(waited_for) - nth
                 await draft.emit(Queued(None, asking.resolved.model, left))
                 await running.ended.wait()
         text_bytes = most_bytes(self._planner.window(asking.resolved))
@@ -232,7 +231,7 @@ class Beginnings:
 
 
 def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
-    """A press as a new message: a retry asks its parent's question again, else it is to go on."""
+    """A press with its words: a retry asks its parent's question again, else it is to go on."""
     if parent is None:
         raise NotPermitted("That reply is not stored any more, so it cannot be redone.")
     persona = request.persona or parent.persona
@@ -240,7 +239,6 @@ def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
         # The words stay their author's, whoever presses.
         return replace(
             request,
-            kind="new",
             user=parent.user,
             user_name=parent.user_name,
             # An edited question comes with its new words.
@@ -249,4 +247,4 @@ def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
             quotes=parent.quotes,
             persona=persona,
         )
-    return replace(request, kind="new", text=CONTINUE_TEXT, persona=persona)
+    return replace(request, text=CONTINUE_TEXT, persona=persona)
