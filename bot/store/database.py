@@ -136,9 +136,13 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None)
-        connection.row_factory = sqlite3.Row
-        for pragma in _BOTH_SIDES:
-            connection.execute(pragma)
+        try:
+            connection.row_factory = sqlite3.Row
+            for pragma in _BOTH_SIDES:
+                connection.execute(pragma)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:

@@ -1,6 +1,7 @@
 """What admins set for places, as turns meet it: limits, waits, restarts, choices of one's own."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -114,7 +115,7 @@ async def test_who_answers_by_default_is_chosen_and_taken_back(tmp_path: Path) -
 async def test_what_cannot_be_stored_changes_nothing(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN)) as home:
         await change(home, "switch", "user:1")
-        with sqlite3.connect(home.lantern.database.path) as broken:
+        with closing(sqlite3.connect(home.lantern.database.path)) as broken:
             broken.execute("ALTER TABLE place_setting RENAME TO elsewhere")
         with pytest.raises(BotError):
             await change(home, "switch", "user:2")
