@@ -50,6 +50,13 @@ def said_late_ms(message: discord.Message) -> int | None:
     return int(said_at.timestamp() * 1000) if is_late else None
 
 
+def is_by(message: discord.Message, me: int) -> bool:
+    """Is it ours, be it by a persona's name and picture?"""
+    return message.author.id == me or (
+        message.webhook_id is not None and message.application_id == me
+    )
+
+
 def quote_of(earlier: discord.Message, me: int) -> Quote | None:
     """An earlier message that a question is about: one's own, or somebody else's; never ours.
 
@@ -58,11 +65,7 @@ def quote_of(earlier: discord.Message, me: int) -> Quote | None:
     # A picture alone is somebody's as well, and where it was said counts.
     named = " ".join(f"[{file.filename}]" for file in earlier.attachments)
     text = said(earlier, me)[:_QUOTE_CHARS] or named
-    # A persona speaks with a name and picture of its own: its words are an answer of ours as well.
-    is_ours = earlier.author.id == me or (
-        earlier.webhook_id is not None and earlier.application_id == me
-    )
-    if is_ours or not text:
+    if is_by(earlier, me) or not text:
         return None
     at_ms = int(earlier.created_at.timestamp() * 1000)
     author = earlier.author

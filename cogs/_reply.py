@@ -44,6 +44,9 @@ LAST_EDITS_S = 10.0
 BEHIND_S = 5.0
 """Longest a reply lets an earlier one appear first: Discord may take none of that one."""
 
+# "Stop ends it" was told to people whose Stop would have been refused.
+WRITTEN = "An answer is being written there; whoever asked, or an admin, can end it by Stop."
+
 TIME_IS_UP = "Here Discord lets me write for 15 minutes; Continue goes on."
 
 _log = structlog.get_logger(__name__)
@@ -149,7 +152,7 @@ class Replies:
             return
         # Two writers of one message would overwrite each other's words.
         if before is not None or any(map(self.is_writing, answers.ids)):
-            raise RequestRefused("An answer is being written there; Stop ends it.")
+            raise RequestRefused(WRITTEN)
         self._held[answers.first] = hold = _Hold(press, is_brief)
         try:
             yield True

@@ -194,6 +194,7 @@ class ReplyView(View):
                 has_footer=self._has_footer,
                 place=place,
                 news=[news] if news else [],
+                is_vain=isinstance(self.end, Failed),
                 locale=self._locale,
             )
         if self.end is not None:

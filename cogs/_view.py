@@ -195,6 +195,7 @@ def restored(
     has_footer: bool,
     place: tuple[int, int] = ONLY,
     news: Sequence[str] = (),
+    is_vain: bool = False,
     locale: object = None,
 ) -> tuple[MessageView, ...]:
     """A stored turn as its messages read, also when Lantern ended without warning meanwhile.
@@ -204,6 +205,7 @@ def restored(
         has_footer: Its receipt stands under it.
         place: Which of how many answers to its question it is.
         news: Said before the rest of the small print.
+        is_vain: They tell that it was asked once more and nobody could answer.
         locale: Discord's, of its readers.
     """
     text, receipt, small = turn.reply_text, turn.receipt, [*news]
@@ -215,7 +217,9 @@ def restored(
         by_asker = receipt.finish == "cancelled"
         end = Stopped(turn.id, receipt, receipt.ending, by_asker=by_asker)
         failed = turn.status == "failed" and not by_asker
-        small.append(f"❌ {receipt.ending}" if failed else words.stopped_text(end))
+        # Of a question that nobody could answer yet the newest reason alone holds.
+        if not (failed and is_vain and not text.strip()):
+            small.append(f"❌ {receipt.ending}" if failed else words.stopped_text(end))
     elif is_cut and text.strip():
         small.append(
             "⚠ Lantern was restarted in the middle of this answer. The text so far is kept."

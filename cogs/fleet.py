@@ -99,13 +99,16 @@ class FleetCog(
     ) -> None:
         """Unloads and says what happened."""
         check_may_manage("unload models", is_allowed=self._rules.rights(interaction).may_manage)
-        await interaction.response.defer(thinking=True)
+        # As of the other acts, what was done everybody reads, and why it was not whoever asked.
+        await interaction.response.defer(ephemeral=True, thinking=True)
         try:
             done = await self._acts.unload(host, model, even_foreign=even_foreign)
         except ForeignInstance as error:
             hint = "Say `even_foreign: True` to unload it all the same."
             raise ForeignInstance(f"{error.user_message} {hint}") from error
-        await say(interaction, done.said)
+        # What follows a deferred answer fills it and is seen as it would have been.
+        await interaction.delete_original_response()
+        await say(interaction, done.said, ephemeral=False)
 
     @app_commands.command(description="Keep a loaded model in memory (admins)")
     @app_commands.describe(model="The model, or the identifier of one loaded copy", host="Where")

@@ -22,12 +22,15 @@ from cogs._autocomplete import CHOICES, StringChoices, model_choices
 from cogs._faults import SENDING_ERRORS, say, say_error
 from cogs._forms import form_of, sent_form
 from cogs._languages import told
-from cogs._mentions import quote_of, read_files
+from cogs._mentions import is_by, quote_of, read_files
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport
 
 NOT_MINE = "That is none of my answers, nor a question I know."
+NOT_KEPT = (
+    "I keep no answer behind that message: it is none, or its question was deleted or forgotten."
+)
 NOTHING_THERE = "There is nothing in that message that I could read."
 
 UNFETCHED = "Discord does not show me that message any more; ask about it anew."
@@ -90,13 +93,13 @@ class Talking(commands.Cog):
         self, interaction: discord.Interaction[Any], message: discord.Message
     ) -> None:
         """Answers a question, or what an answer answered, again."""
-        await self._again.press(interaction, "retry", await self._turn_of(message))
+        await self._again.press(interaction, "retry", await self._turn_of(interaction, message))
 
     async def continue_this(
         self, interaction: discord.Interaction[Any], message: discord.Message
     ) -> None:
         """Goes on with an answer, or with that to a question."""
-        await self._again.press(interaction, "continue", await self._turn_of(message))
+        await self._again.press(interaction, "continue", await self._turn_of(interaction, message))
 
     async def ask_about(
         self, interaction: discord.Interaction[Any], message: discord.Message
@@ -158,7 +161,7 @@ class Talking(commands.Cog):
         quote = quote_of(message, me)
         parent = await self._shown_in.turn_of(str(about))
         if quote is None and parent is None:
-            raise RequestRefused(NOTHING_THERE)
+            raise RequestRefused(NOT_KEPT if is_by(message, me) else NOTHING_THERE)
         files, left_out = await read_files(message.attachments if quote is not None else ())
         request = TurnRequest(
             user=user,
@@ -178,7 +181,9 @@ class Talking(commands.Cog):
         await self._replies.play(request, transport, (notice, *left_out))
         await questions.close(interaction.id)
 
-    async def _turn_of(self, message: discord.Message) -> TurnId:
+    async def _turn_of(
+        self, interaction: discord.Interaction[Any], message: discord.Message
+    ) -> TurnId:
         """The turn that a message shows or asked.
 
         Raises:
@@ -187,5 +192,8 @@ class Talking(commands.Cog):
         about = str(message.id)
         turn = await self._shown_in.turn_of(about) or await self._turns.store.asked_by(about)
         if turn is None:
-            raise RequestRefused(NOT_MINE)
+            me = interaction.client.user
+            # An answer of ours whose question was deleted was called none of ours.
+            is_ours = me is not None and is_by(message, me.id)
+            raise RequestRefused(NOT_KEPT if is_ours else NOT_MINE)
         return turn

@@ -120,7 +120,9 @@ class Choices:
             seen = {persona.name for persona in self._shelf.seen_by(user, place.server)}
             opened_on = opened_on if opened_on in seen else None
         wanted = choose(said, stored.personas, keys, str(self.default_persona), opened_on)
-        who, why_who = self._shelf.get(wanted.value), wanted.reason
+        # A press asked for nobody.
+        why_who = "who answered before" if has_spoken else wanted.reason
+        who = self._shelf.get(wanted.value)
         is_gone = who is None
         # The words were meant for another: who stands in is told, and nothing leaves the LAN.
         if who is None:

@@ -132,6 +132,12 @@ async def test_retry_asks_the_same_question_on_a_new_branch(tmp_path: Path) -> N
     async with house(tmp_path, sim("studio", QWEN)) as home:
         first = await home.ask("alpha")
         again = await home.play(home.request("", parent=first.turn, kind="retry"))
+        assert first.receipt.choice_reason.startswith("persona the configured default")
+        assert again.receipt.choice_reason.startswith("persona who answered before")
+        said = PersonaName("default")
+        by_name = home.request("", parent=first.turn, kind="retry", persona=said)
+        named = await home.play(by_name)
+        assert named.receipt.choice_reason.startswith("persona asked for this turn")
         assert isinstance(again.last, Finished)
         one, two = [await home.lantern.turns.store.get(said.turn) for said in (first, again)]
         assert one is not None

@@ -47,7 +47,7 @@ from cogs._access import Access
 from cogs._again import UNSHOWN, Again
 from cogs._loads import Loads
 from cogs._places import DiscordRules
-from cogs._reply import Replies
+from cogs._reply import WRITTEN, Replies
 from cogs._transport import Transport
 from cogs._view import Act, TurnButton
 from cogs._webhooks import Hook, Webhooks
@@ -383,7 +383,7 @@ async def test_two_people_who_press_at_once_get_one_answer(tmp_path: Path, act: 
             at.turns.may_end.set()
         assert len(at.turns.requests) == 1
         refused = [said for task in pressed for said in said_to(task.result())]
-        assert refused == ["❌ An answer is being written there; Stop ends it."]
+        assert refused == [f"❌ {WRITTEN}"]
 
 
 async def test_a_command_for_what_its_giver_has_pressed_already_is_refused_in_words(

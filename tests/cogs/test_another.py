@@ -16,6 +16,7 @@ from bot.domain.ids import AUTO, ModelKey
 from bot.policy.access import PlaceRules
 from cogs._another import NOBODY, PICK, WHO
 from cogs._places import DiscordRules
+from cogs._reply import WRITTEN
 from cogs._view import Act
 
 WARM = ModelOption(ModelKey("qwen/q8"), "warm · studio-1", "qwen/q8", "● qwen/q8", is_warm=True)
@@ -107,7 +108,7 @@ async def test_two_who_pick_at_once_get_one_answer(tmp_path: Path) -> None:
             at.turns.may_end.set()
         assert len(at.turns.requests) == 1
         refused = said_to(picks[1].result())
-        assert refused == ["❌ An answer is being written there; Stop ends it."]
+        assert refused == [f"❌ {WRITTEN}"]
 
 
 async def test_who_picks_another_than_they_are_given_is_told_and_the_same_once_more_is_one_press(
@@ -122,7 +123,10 @@ async def test_who_picks_another_than_they_are_given_is_told_and_the_same_once_m
             await asyncio.wait((again, other, retry))
             at.turns.may_end.set()
         told = [said_to(press.result()) for press in (again, other, retry)]
-        assert told == [[], *[["❌ An answer is being written there; Stop ends it."]] * 2]
+        assert told == [
+            [],
+            *[[f"❌ {WRITTEN}"]] * 2,
+        ]
         assert [request.model for request in at.turns.requests] == ["lab/b"]
 
 

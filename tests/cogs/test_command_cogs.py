@@ -332,6 +332,10 @@ async def test_an_admin_loads_with_a_bar_and_unloads_with_words() -> None:
     await give(house.fleet.unload, house.fleet, unloading, MODEL, None, True)
     assert house.acts.unload.await_args.kwargs == {"even_foreign": True}
     assert said_to(unloading) == [f"Unloaded `{MODEL}` on {HOST}."]
+    # What could not be done whoever asked reads alone.
+    assert unloading.response.defer.await_args.kwargs == {"ephemeral": True, "thinking": True}
+    assert unloading.delete_original_response.await_count == 1
+    assert unloading.followup.send.await_args.kwargs["ephemeral"] is False
 
 
 @pytest.mark.parametrize(

@@ -245,6 +245,25 @@ def test_a_press_that_was_stopped_before_its_first_word_says_so_with_one_sign() 
     assert only(view).content.splitlines()[:2] == ["Hello.", "-# ⏹ Stopped."]
 
 
+def test_of_a_question_that_nobody_could_answer_twice_the_newest_reason_stands_alone() -> None:
+    off = replace(RECEIPT, finish="error", ending="alpha is off.", host=None, model=None)
+    again = Failed(TURN, NoCandidates("alpha and beta are off."))
+
+    def shown(text: str, end: Failed | Stopped) -> list[str]:
+        answers = Answers(TURN, TURN, (TURN,))
+        turn = stored_turn(text, "failed", off)
+        view = ReplyView(has_footer=False, standing=ShownAnswer(turn, (1,), answers))
+        view.on_event(STARTED, 0.0)
+        view.on_event(end, 0.0)
+        return [line.removeprefix("-# ") for line in only(view).content.splitlines()]
+
+    assert shown("", again) == ["❌ alpha and beta are off."]
+    # Why an answer that stands there is none, and that its redoing was stopped, are told as well.
+    assert shown("Half", again) == ["Half", "❌ alpha and beta are off.", "❌ alpha is off."]
+    stopped = Stopped(TURN, RECEIPT, "Stopped.", by_asker=True)
+    assert shown("", stopped) == ["⏹ Stopped.", "❌ alpha is off."]
+
+
 @settings(deadline=None, max_examples=12)
 @given(st.lists(st.sampled_from(["word ", "end.\n\n", "```py\nx = 1\n", "```\n"]), max_size=9))
 def test_messages_once_followed_by_another_never_change(pieces: list[str]) -> None:

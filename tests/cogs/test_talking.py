@@ -99,6 +99,11 @@ async def test_the_menus_mean_the_answer_a_message_shows(kind: str) -> None:
     assert [request.kind for request in turns.requests] == [kind]
     with pytest.raises(BotError, match="none of my answers"):
         await menu(interaction_of(), message_of("hello", key=71))
+    press = interaction_of()
+    press.client.user.id = 99
+    # What somebody deleted the question of is still an answer of ours.
+    with pytest.raises(BotError, match="its question was deleted or forgotten"):
+        await menu(press, message_of("Half", key=71, author=99))
 
 
 async def asked(
@@ -181,6 +186,7 @@ async def test_a_question_about_an_answer_goes_on_from_it() -> None:
     [
         (message_of(), "what is it?", "nothing in that message"),
         (message_of("a poem"), " ", "message is empty"),
+        (message_of("Half", author=99), "what is it?", "keep no answer behind that message"),
     ],
 )
 async def test_what_cannot_be_asked_is_said_to_whoever_asked(
