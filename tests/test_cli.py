@@ -20,6 +20,7 @@ from house import GEMMA, QWEN, sim
 from bot.__main__ import lantern as start
 from bot.app import utcnow
 from bot.cli import main
+from bot.commands import once
 from bot.process.lock import instance_lock
 from bot.process.supervisor import Supervisor, life_sign_of
 from bot.sim.host import SimHost
@@ -443,6 +444,31 @@ def test_models_of_hosts_that_are_away_are_no_empty_table(
     monkeypatch.setenv("LANTERN_HOSTS", "127.0.0.1:9")
     assert run("models") == 1
     assert "• 127.0.0.1:9: " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_who_keeps_the_table_waiting_and_who_is_named_twice_is_said(
+    studio: SimHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = studio.address.rpartition(":")[2]
+    monkeypatch.setenv("LANTERN_HOSTS", f"127.0.0.1:{port},localhost:{port}")
+    monkeypatch.setattr(once, "SOON_S", 0.0)
+    for words in ("hosts", "--json"), ("models",):
+        assert run(*words) == 0
+        told = capsys.readouterr().err
+        assert f"Waiting up to 8 s more for 127.0.0.1:{port}, localhost:{port} …" in told
+        assert told.count("are the same machine and port") == 1
+
+
+@pytest.mark.slow
+def test_hosts_that_are_all_away_are_listed_and_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LANTERN_HOSTS", "127.0.0.1:9")
+    assert run("hosts", "--json") == 1
+    shown = capsys.readouterr()
+    assert [host["state"] for host in json.loads(shown.out)] == ["down"]
+    assert shown.err.strip().endswith("No host answers now.")
     assert run("load", "qwen") == 1
     assert "nothing is known of a model `qwen`" in capsys.readouterr().err
 

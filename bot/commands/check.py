@@ -10,7 +10,14 @@ from rich.console import Console
 from bot.chat.lantern import Lantern
 from bot.chat.words import counted
 from bot.cloud.checkup import Checked, check_provider
-from bot.commands.once import EXIT_CONFIG, EXIT_FAILED, SETTLE_S, built_from, print_json
+from bot.commands.once import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    LOOKUP_S,
+    SETTLE_S,
+    built_from,
+    print_json,
+)
 from bot.commands.twins import tell_of_twins
 from bot.domain.errors import BotError, ConfigError, StoreUnusable
 from bot.domain.hosts import HostSnapshot
@@ -26,9 +33,6 @@ from cogs.identity import NO_CONTENT, Identity, identify
 
 DISCORD_S = 10.0
 """Discord answers a login within this many seconds, or counts as away."""
-
-LOOKUP_S = 2.0
-"""Hosts' names are looked up for so long."""
 
 PROVIDER_S = 45.0
 """A provider says its one word within this many seconds: a cold one takes a good while."""

@@ -1,9 +1,10 @@
 """Commands that look or act once and end: hosts, models, personas, usage, load, unload."""
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncGenerator, Generator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from bot.app import lantern, plan_from, utcnow
 from bot.chat.lantern import Lantern
 from bot.chat.usage import ReportPeriod
 from bot.chat.words import bytes_text, usage_text
+from bot.commands.twins import tell_of_twins
 from bot.domain.errors import BotError, NoCandidates
 from bot.domain.ids import UserId
 from bot.policy.foresight import judged
@@ -33,6 +35,12 @@ EXIT_FAILED, EXIT_CONFIG = 1, 78
 
 SETTLE_S = 8.0
 """A command about hosts waits this long until it is known of the slowest whether it serves."""
+
+SOON_S = 1.5
+"""Most hosts have said so by then; for whom else it waits it says."""
+
+LOOKUP_S = 2.0
+"""Longest that names are looked up, which a LAN's resolver may delay for ever."""
 
 LOOKS_BESIDE = (
     "Another Lantern is running on this database. This command owns nothing beside it: what that "
@@ -114,15 +122,42 @@ async def built_from(
             yield it
 
 
+@asynccontextmanager
+async def _looked_at(loaded: Loaded) -> AsyncGenerator[Lantern]:
+    """Everything, with the hosts looked at; says who keeps that waiting, and who is named twice."""
+    async with built_from(loaded, SOON_S, leaves_nothing=True) as built:
+        hosts = built.catalog.snapshot().hosts.values()
+        if slow := [host.name for host in hosts if host.is_undecided]:
+            # One that takes connections and says nothing kept the whole table back in silence.
+            left_s = SETTLE_S - SOON_S
+            words = f"Waiting up to {left_s:g} s more for {', '.join(slow)} …"
+            terminal(stderr=True).line(words, "dim")
+            await built.fleet.until(lambda: False, left_s)
+        yield built
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOKUP_S):
+                addresses = [host.address for host in loaded.settings.hosts]
+                say = terminal(stderr=True).line
+                await tell_of_twins(addresses, lambda words: say(f"! {words}", "yellow"))
+
+
 async def show_hosts(loaded: Loaded, *, as_json: bool) -> None:
-    """The hosts, as a table or as JSON."""
-    async with built_from(loaded, leaves_nothing=True) as built:
+    """The hosts, as a table or as JSON.
+
+    Raises:
+        NoCandidates: none answers; told after it.
+    """
+    async with _looked_at(loaded) as built:
         found, now = built.catalog.hosts(), built.catalog.snapshot().taken_at
-    if as_json:
-        print_json([facts.host_record(host, now) for host in found])
-    else:
-        rows = [facts.host_row(host, now) for host in found]
-        terminal().table(facts.HOST_COLUMNS, rows)
+        if as_json:
+            print_json([facts.host_record(host, now) for host in found])
+        else:
+            rows = [facts.host_row(host, now) for host in found]
+            terminal().table(facts.HOST_COLUMNS, rows)
+        is_out = bool(built.catalog.outage())
+    # As `models` does: a script that went on by the exit code found nobody to ask.
+    if is_out:
+        raise NoCandidates("No host answers now.")
 
 
 async def show_stats(loaded: Loaded, *, as_json: bool) -> None:
@@ -150,7 +185,7 @@ async def show_models(loaded: Loaded, *, as_json: bool) -> None:
     Raises:
         NoCandidates: no host answers.
     """
-    async with built_from(loaded, leaves_nothing=True) as built:
+    async with _looked_at(loaded) as built:
         catalog = built.catalog
         if as_json:
             print_json(facts.model_records(catalog))

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from shutil import get_terminal_size
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.progress import (
     BarColumn,
     Progress,
@@ -71,6 +72,9 @@ class Screen:
         if not console.is_terminal:
             # A table is then as wide as its content: whoever reads a pipe cannot make it wider.
             console.width = _PIPE_WIDTH
+        elif console.is_dumb_terminal:
+            # The library takes each such for 80 columns, and tables broke in one of sixty.
+            console.size = ConsoleDimensions(*get_terminal_size())
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line as it is, in one of rich's styles, such as ``red``."""

@@ -180,6 +180,19 @@ def test_a_table_stays_readable_in_a_narrow_terminal() -> None:
     assert out.getvalue().splitlines()[-2:] == ["a  b", "1  2"]
 
 
+def test_a_terminal_that_cannot_draw_twice_is_as_wide_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "60")
+    where, out = narrow(60)
+    up = HostSnapshot(HostName("studio-with-a-name"), "10.0.0.2:1234", state="up")
+    where.table(facts.HOST_COLUMNS, [facts.host_row(up, 0.0)])
+    where.line("words " * 30)
+    assert out.getvalue().startswith("studio-with-a-name\n  address: 10.0.0.2:1234\n")
+    assert 50 < max(map(len, out.getvalue().splitlines())) <= 60
+
+
 def test_lines_break_between_words_and_an_address_stays_whole() -> None:
     where, out = narrow(30)
     url = "https://discord.com/oauth2/authorize?client_id=100000000000000001"
