@@ -17,7 +17,7 @@ from discord import Interaction, Locale, app_commands
 COLUMNS: Mapping[str, str] = {
     "de": "de", "es-ES": "es", "es-419": "es", "fr": "fr", "ja": "ja", "pt-BR": "pt",
 }  # fmt: skip
-"""Discord's languages and the columns of ``languages.toml`` they are read from."""
+"""Discord's languages and the columns of both tables they are read from."""
 
 Table = Mapping[str, Mapping[str, str]]
 
@@ -66,10 +66,19 @@ _IS_NUMBER = re.compile(_NUMBER)
 
 
 @cache
+def command_names() -> Table:
+    """What is said of commands by its English text, then by column; read at every start."""
+    return tomllib.loads(Path(__file__).with_name("command_names.toml").read_text("utf-8"))
+
+
+@cache
 def tables() -> Mapping[str, Table]:
-    """``commands``, ``words`` and ``numbers`` by their English text, then by column."""
-    path = Path(__file__).with_name("languages.toml")
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    """``words`` and ``numbers`` by their English text, then by column.
+
+    Read for the first who does not read English: a twentieth of the start and a megabyte, which
+    most servers need never.
+    """
+    return tomllib.loads(Path(__file__).with_name("languages.toml").read_text("utf-8"))
 
 
 class CommandNames(app_commands.Translator):
@@ -79,7 +88,7 @@ class CommandNames(app_commands.Translator):
         self, string: app_commands.locale_str, locale: Locale, context: object
     ) -> str | None:
         """The text in that language; None where it reads as in English."""
-        return tables()["commands"].get(string.message, {}).get(COLUMNS.get(locale.value, ""))
+        return command_names().get(string.message, {}).get(COLUMNS.get(locale.value, ""))
 
 
 def public_locale(interaction: Interaction[Any]) -> Locale | None:
@@ -103,7 +112,7 @@ def told(text: str, locale: object, names: frozenset[str] = frozenset()) -> str:
         names: Stay as they are where they stand alone, as in a footer: a host may be called `busy`.
     """
     column = COLUMNS.get(str(locale), "")
-    if not any(column in signs for signs in tables()["numbers"].values()):
+    if not column or not any(column in signs for signs in tables()["numbers"].values()):
         return text
     lines, looked = text.split("\n"), 0
     for at, line in enumerate(lines):

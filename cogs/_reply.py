@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 
 import structlog
 
 from bot.chat.lantern import Lantern
+from bot.chat.turns import Turns
 from bot.domain.chat import TurnRequest
 from bot.domain.errors import BotError, Bug, RequestRefused
 from bot.domain.events import (
@@ -21,6 +23,7 @@ from bot.domain.events import (
 from bot.domain.ids import TurnId
 from bot.policy.speakers import speaker_of
 from bot.store.beside import Answers
+from bot.store.replies import ReplyStore
 from cogs._faults import SENDING_ERRORS
 from cogs._pings import Pings
 from cogs._questions import Questions
@@ -225,7 +228,10 @@ class _Reply:
         self._settings = lantern.place_settings
         self._view = view
         self._transport = transport
-        self._writer = Writer(view, transport, self._keep, showing=self._showing)
+        # Not by methods: whoever is held by its own writer is garbage once it is done.
+        keep = partial(_keep, lantern.replies, view, transport.channel_id)
+        showing = partial(_showing, lantern.turns, view)
+        self._writer = Writer(view, transport, keep, showing=showing)
 
     async def play(self, request: TurnRequest, standing: ShownAnswer | None) -> tuple[int, ...]:
         """Gives the messages that show its end; none where it could not be shown."""
@@ -334,19 +340,22 @@ class _Reply:
                 await self._transport.show_typing()
             await asyncio.sleep(TYPING_EVERY_S)
 
-    def _showing(self) -> None:
-        if self._view.turn is not None and not self._view.is_over:
-            self._turns.showing(self._view.turn)
 
-    async def _keep(self, part: int, message_id: int) -> bool:
-        """Remembers a message, so that a reply to it branches and a crash leaves no spinner."""
-        self._view.is_seen.set()
-        if self._view.turn is None:
-            return False
-        try:
-            channel = str(self._transport.channel_id)
-            await self._store.put(str(message_id), channel, self._view.turn, part)
-        except BotError as error:
-            # Kept for all that: a full disk must not silence the answer, nor be asked at each edit.
-            _log.warning("message not remembered", error=error.user_message)
-        return True
+def _showing(turns: Turns, view: ReplyView) -> None:
+    if view.turn is not None and not view.is_over:
+        turns.showing(view.turn)
+
+
+async def _keep(
+    store: ReplyStore, view: ReplyView, channel: int, part: int, message_id: int
+) -> bool:
+    """Remembers a message, so that a reply to it branches and a crash leaves no spinner."""
+    view.is_seen.set()
+    if view.turn is None:
+        return False
+    try:
+        await store.put(str(message_id), str(channel), view.turn, part)
+    except BotError as error:
+        # Kept for all that: a full disk must not silence the answer, nor be asked at each edit.
+        _log.warning("message not remembered", error=error.user_message)
+    return True

@@ -299,6 +299,8 @@ class Turns:
             last = Failed(running.id, error)
         finally:
             del self._running[running.id]
+            # Each holds the other: a megabyte of ended answers waited for the garbage collector.
+            running.draft = None
             running.ended.set()
             if not self._running:
                 self._all_done.set()

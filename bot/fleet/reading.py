@@ -185,19 +185,21 @@ class HostReader:
                 self._spoke[ticket] = (reference, newest_at)
             return heard_at
 
-        def look() -> None:
+        # Is given itself: known from around it, it held itself, and with it what the whole answer
+        # took, until garbage was looked for.
+        def look(again: Callable[..., None]) -> None:
             newest = max((at() for _, at in self._spoke.values()), default=sent_at)
             due = max(sent_at, self.heard_at, newest) + seconds
             if ticket in self._spoke:
                 return
             if (left_s := due - loop.time()) > 0.0:
-                handles.append(loop.call_later(max(LEAST_TIMER_S, left_s), look))
+                timers[0] = loop.call_later(max(LEAST_TIMER_S, left_s), again, again)
             else:
                 limit.reschedule(loop.time())
 
         try:
             async with asyncio.timeout(None) as limit:
-                handles = [loop.call_later(seconds, look)]
+                timers = [loop.call_later(seconds, look, look)]
                 try:
                     yield heard
                     if ticket in self._spoke:
@@ -207,7 +209,7 @@ class HostReader:
                     self._ended.pop(reference, None)
                     raise
                 finally:
-                    handles[-1].cancel()
+                    timers.pop().cancel()
                     if ticket in self._spoke:
                         self.heard_at = max(self.heard_at, self._spoke.pop(ticket)[1]())
         except TimeoutError as error:

@@ -70,6 +70,8 @@ class DeltaStream(AsyncIterator[Delta]):
     def close(self) -> None:
         """Stop here: the connection is closed, so that the other side stops generating."""
         self._is_over = True
+        # Each would hold the other, and both the whole answer, until garbage is looked for.
+        self.exchange.straight = None
         if not self.exchange.may_stay:
             self.exchange.close()
 

@@ -57,7 +57,8 @@ class Exchange(asyncio.Protocol):
                 what it takes is not read. What it raises ends the answer as a ``Bug``.
         """
         self._most_bytes = most_bytes
-        self._straight = straight
+        self.straight = straight
+        """None once whoever it belongs to is done."""
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._raw = bytearray()
@@ -168,7 +169,7 @@ class Exchange(asyncio.Protocol):
             OSError: the connection broke.
             WireFault: it is no HTTP.
         """
-        self._offered = self._straight if self._is_chunked and not self._raw else None
+        self._offered = self.straight if self._is_chunked and not self._raw else None
         try:
             while not self._body:
                 if self.fault is not None:

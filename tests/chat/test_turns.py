@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from clocks import LoopClock
 from house import ADA, BOB, GEMMA, PATIENT, PLACE, QWEN, Said, house, sim
+from leftovers import leftovers
 
 from bot.chat import turns
 from bot.chat.planning import ChatRules
@@ -75,6 +76,17 @@ async def test_a_warm_model_answers_without_a_load(tmp_path: Path) -> None:
         said = await home.ask("two")
         assert not any(isinstance(event, Loading) for event in said.events)
         assert any(isinstance(event, Reading) for event in said.events)
+
+
+async def test_an_answer_that_ended_waits_for_no_garbage_collector(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await home.ask("one")
+        with leftovers() as left:
+            async with home.lantern.turns.open(home.request("two"), lambda _: None) as events:
+                assert [isinstance(event, Finished) async for event in events][-1]
+            there = left()
+        assert there & {"Draft", "Running", "DeltaStream", "Lease"} == set()
+        assert not any(name.startswith("HostReader.first_word_within") for name in there)
 
 
 async def test_reasoning_is_kept_apart_from_the_answer(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from bot.policy.periods import Period
 from cogs import _languages
 from cogs._autocomplete import model_choices
 from cogs._faults import say
-from cogs._languages import COLUMNS, CommandNames, public_locale, tables, told
+from cogs._languages import COLUMNS, CommandNames, command_names, public_locale, tables, told
 from cogs._load_view import LoadView
 from cogs._reply_view import ReplyView
 from cogs._tree import command_hash
@@ -84,9 +84,9 @@ async def test_every_command_option_and_choice_has_every_language(
         for what in ("name", "description")
         if node.get(what)
     }
-    known = tables()["commands"]
+    known = command_names()
     missing = sorted(text for text in texts if text not in known)
-    assert missing == [], "needs a line under [commands] in cogs/languages.toml"
+    assert missing == [], "needs a line in cogs/command_names.toml"
     # A line is whole or empty: what reads alike everywhere, as a file's ending does.
     partial = [text for text, said in known.items() if said and sorted(said) != LANGUAGES]
     assert partial == []
@@ -151,7 +151,7 @@ async def test_a_language_that_changes_is_announced_like_any_change(
     tree.add_command(command)
     before = await command_hash(tree)
     assert await command_hash(tree) == before
-    monkeypatch.setitem(cast("dict[str, Any]", tables()["commands"]), "help", {"de": "hülfe"})
+    monkeypatch.setitem(cast("dict[str, Any]", command_names()), "help", {"de": "hülfe"})
     assert await command_hash(tree) != before
 
 
@@ -296,7 +296,7 @@ def pieces(line: str) -> list[str]:
 
 
 def test_every_line_that_may_reach_discord_has_german_words() -> None:
-    known = tables()["words"].keys() | tables()["commands"].keys()
+    known = tables()["words"].keys() | command_names().keys()
     table = "\n".join(re.sub(r"\{\d?[#&…]?\}", "\0", text) for text in known)
     missing, unmet, room = list[str](), set(NOT_SAID), ""
     for line in WORDS_FILE.read_text(encoding="utf-8").splitlines():

@@ -23,6 +23,7 @@ from cogs_doubles import (
     http_error,
     lantern_of,
 )
+from leftovers import leftovers
 from virtual_time import play
 
 from bot.domain.chat import Asker, TurnRequest
@@ -61,6 +62,12 @@ def test_a_turn_becomes_a_message_that_is_remembered_and_closed() -> None:
     assert (row.turn, row.channel_id, row.part, row.is_open) == (TURN, "7", 0, False)
     assert row.message_id == str(next(iter(paper.shown)))
     assert paper.last.acts == (Act.RETRY, Act.OTHER)
+
+
+def test_a_reply_that_was_shown_waits_for_no_garbage_collector() -> None:
+    with leftovers() as left:
+        played(ScriptedTurns((STARTED, TextDelta("Hello"), 0.5, FINISHED)), PaperTransport())
+        assert left() & {"_Reply", "Writer", "ReplyView"} == set()
 
 
 @pytest.mark.parametrize("name", ["footer", "webhooks"])
