@@ -71,6 +71,8 @@ T = TypeVar("T")
 
 RECORDED_WITHIN_S = 5.0
 """Longer nobody waits to hear that a drain is stored; the write goes on."""
+OWNED_WITHIN_S = 2.0
+"""Longer nobody waits for a loaded model to be recorded as own; the write goes on."""
 CALL_EVERY_S = 2.0
 """Between two calls of a host that sleeps, each with a probe."""
 JUST_IN_TIME_S = 0.5
@@ -492,8 +494,12 @@ class Host:
                     if made is not None:
                         ref, key, ttl_s = reference_of(made), order.model_key, order.idle_ttl_s
                         own = OwnInstance(self._config.name, ref, made.identifier, key, ttl_s)
-                        # Before the grant: a crash in between would make it foreign for good.
-                        await self._record(own)
+                        # Before the grant: a crash in between would make it foreign for good. But
+                        # another program's lock on the database once held it back for 30 s.
+                        if (owned := self._start(self._record(own))) is not None:
+                            await asyncio.wait((owned,), timeout=OWNED_WITHIN_S)
+                            if not owned.done():
+                                _log.warning("used before it is recorded", host=own.host, model=key)
                     self._start(self._begins(order, is_over=True))
                     began = self._now()
                     residents = await self.reader.residents(client)

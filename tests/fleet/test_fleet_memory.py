@@ -15,8 +15,9 @@ from bot.domain.errors import (
     UnknownName,
 )
 from bot.domain.events import FleetEvent
-from bot.domain.hosts import Drain, FleetMemory, Instance, LoadBegun, Speed
+from bot.domain.hosts import Drain, FleetMemory, Instance, LoadBegun, OwnInstance, Speed
 from bot.domain.ids import HostName, InstanceId, ModelKey
+from bot.fleet import host as host_module
 from bot.fleet.host import SPARED, Host
 from bot.fleet.lmstudio import SocketClient
 from bot.sim import journal
@@ -139,6 +140,28 @@ async def test_own_instances_are_recorded_before_the_grant() -> None:
                 pass
             assert list(bench.kept.own) == [lease.granted.instance.reference]
         assert [record.model_key for record in bench.kept.loads] == [ONE]
+
+
+async def test_a_database_that_hangs_holds_back_no_model_that_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Slow(Kept):
+        """Another program holds the database's lock."""
+
+        unlocked = asyncio.Event()
+
+        async def own_added(self, own: OwnInstance) -> None:
+            await self.unlocked.wait()
+            await super().own_added(own)
+
+    monkeypatch.setattr(host_module, "OWNED_WITHIN_S", 0.0)
+    kept = Slow()
+    async with SimHost(sim_config(time_scale=0)) as sim, fleet_over(sim, kept=kept) as bench:
+        instance, _ = await bench.use()
+        assert instance.own
+        assert kept.own == {}
+        kept.unlocked.set()
+        await kept.until(lambda own: [each.model_key for each in own] == [ONE])
 
 
 async def test_a_foreign_instance_is_used_and_never_unloaded() -> None:
