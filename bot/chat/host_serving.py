@@ -197,15 +197,16 @@ class HostServing:
         is_last: bool,
     ) -> None:
         """Tells how the wait goes, until the lease is granted; arguments as for ``lease``."""
-        fraction, since_s = -1.0, 0.0
+        came: Loading | None = None
         async for step in lease:
             await tell(step)
             if not isinstance(step, Loading) or is_last:
                 continue
-            if step.fraction != fraction:
-                fraction, since_s = step.fraction, step.elapsed_s
-            if self._may_leave(host, candidate, route, fraction, step.elapsed_s - since_s):
-                raise Unavailable(stands_still_text(host, fraction), FailureKind.BUSY)
+            if came is None or step.fraction != came.fraction:
+                came = step
+            stood_s = step.elapsed_s - came.elapsed_s
+            if self._may_leave(host, candidate, route, step.fraction, stood_s):
+                raise Unavailable(stands_still_text(host, step.fraction), FailureKind.BUSY)
 
     async def confirmed(
         self,
@@ -272,8 +273,8 @@ class HostServing:
         speed = hosts[host].speeds.get(candidate.model, _UNMEASURED)
         if stood_s < load_pause_s(fraction, speed.load_s):
             return False
-        others = {c.host for c in route.candidates} - {host, None}
-        return any(hosts[other].is_serving for other in others if other is not None)
+        others = {c.host for c in route.candidates if c.host is not None} - {host}
+        return any(hosts[other].is_serving for other in others)
 
     async def _fit(self, job: Job, lease: Lease, draft: Draft) -> tuple[Message, ...]:
         """The messages fitted to what was really loaded, saying what was left out."""
@@ -318,8 +319,8 @@ class HostServing:
     ) -> tuple[Message, ...]:
         """The messages without the pictures that the model cannot see, saying so."""
         key, told = job.wish.model_key, draft.so_far.told
-        host = self._fleet.snapshot().hosts.get(HostName(lease.endpoint.source))
-        model = host.models.get(key) if host is not None else None
+        host = self._fleet.snapshot().hosts[HostName(lease.endpoint.source)]
+        model = host.models.get(key)
         is_blind = model is not None and not model.vision and model.kind != "vlm"
         if job.begun:
             return blind(messages) if is_blind else messages
@@ -419,14 +420,11 @@ def _trimmed(job: Job) -> Job | None:
         fitted = fit_transcript(job.messages, window, 0)
     except RequestRefused:
         return None
-    if not fitted.dropped:
-        return None
     return replace(
         job,
         messages=fitted.messages,
         # What the host called too long must not come back by its count.
         whole=(),
-        sizes=(),
         prompt_tokens=fitted.prompt_tokens,
         dropped=job.dropped + fitted.dropped,
     )

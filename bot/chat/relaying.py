@@ -251,7 +251,7 @@ class Relaying:
         kept: list[Candidate] = []
         rejected = list(route.rejected)
         for candidate in route.candidates:
-            host = hosts.get(candidate.host) if candidate.host is not None else None
+            host = hosts.get(candidate.host or HostName(""))
             # Asked before anything is loaded: an old host would load a model only to refuse.
             if host is not None and is_too_old(host, request.path):
                 words = f"its LM Studio {host.version} has no {request.path}"
@@ -274,8 +274,6 @@ class Relaying:
                 rejected.append(Rejection(candidate.where, candidate.model, words, is_cloud=True))
             elif request.only_host in (None, candidate.host):
                 kept.append(candidate)
-        if len(kept) == len(route.candidates):
-            return route
         return replace(route, candidates=tuple(kept), rejected=tuple(rejected))
 
 

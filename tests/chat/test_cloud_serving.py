@@ -35,7 +35,7 @@ from bot.domain.errors import Bug, FailureKind, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta, TurnEvent
 from bot.domain.hosts import Wish
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
-from bot.domain.personas import Persona, Priority
+from bot.domain.personas import Persona, Priority, Sampling
 from bot.policy.concurrency import BRIEF_WAIT_S
 from bot.policy.context import Fitted
 from bot.policy.pricing import flat_price
@@ -53,6 +53,7 @@ THERE = Candidate(ModelKey("m"), provider=ACME)
 CONFIG = ProviderConfig(ACME, "http://x.invalid", ModelKey("m"), price=flat_price(1, 1))
 PLACE = Place(PlaceId("hall"), server=PlaceId("guild"))
 THINKS_S, ANSWERS_S = 3.0, 8.0
+SAMPLING = Sampling(temperature=0.5)
 PICTURE = Attachment("cat.png", "image/png", image=b"png")
 
 
@@ -91,7 +92,7 @@ def job_of(
     persona: Priority = "normal",
     images: tuple[Attachment, ...] = (),
 ) -> Job:
-    who = Persona(PersonaName("sage"), priority=persona)
+    who = Persona(PersonaName("sage"), priority=persona, sampling=SAMPLING)
     request = TurnRequest(UserId(user), user, PLACE, "Why?", priority=said)
     origins = origins_of_request(who.name, request)
     marks, open_to = Marks(to_look_up(origins)), {who.name: False}
@@ -112,10 +113,11 @@ def job_of(
         turn=TurnId(f"turn-of-{user}"),
     )
     message = Message("user", f"Why, {user}?", images, origins=origins)
+    more = [Message("assistant", "Hm?", origins=origins)] * bool(images)
     return Job(
         asking=asking,
         messages=(),
-        abroad=lambda: Fitted((message,), 0, 10),
+        abroad=lambda: Fitted((message, *more), 0, 10),
         prompt_tokens=10,
         answer_tokens=10,
         dropped=0,
@@ -204,6 +206,7 @@ def test_pictures_go_to_who_sees_and_what_was_left_out_is_told(vision: bool) -> 
 
     sky, receipt = play(one((PICTURE,)))
     assert sky.sent[0].messages[0].images == ((PICTURE,) if vision else ())
+    assert sky.sent[0].sampling.temperature == SAMPLING.temperature
     left_out = "acme was not configured to see; images were left out."
     assert receipt.notices == (() if vision else (left_out,))
     assert play(one(()))[1].notices == ()

@@ -19,9 +19,10 @@ import pytest
 from stand_ins import checked, double
 from virtual_time import play
 
+from bot.chat import host_serving
 from bot.chat.choices import Resolved
 from bot.chat.draft import Draft
-from bot.chat.host_serving import QUIET_S, HostServing
+from bot.chat.host_serving import HostServing
 from bot.chat.planning import Asking, Job
 from bot.chat.walk import HOST_AT_FAULT
 from bot.domain.chat import (
@@ -263,7 +264,8 @@ def begun(text: str = "It was") -> Job:
 # --- asked once, asked again ---------------------------------------------------------------------
 
 
-def test_a_host_is_asked_as_wished_and_its_answer_told() -> None:
+def test_a_host_is_asked_as_wished_and_its_answer_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_serving, "QUIET_S", 7.0)
     lab = Lab()
     candidate = replace(HERE, since=4.0)
     draft = play(lab_serves(lab, job_of(), candidate))
@@ -271,7 +273,7 @@ def test_a_host_is_asked_as_wished_and_its_answer_told() -> None:
     assert lab.wishes == [Wish(QWEN, user="ada", max_wait_s=7.0, since=4.0)]
     ((endpoint, request),) = lab.sent
     assert (request.messages, request.sampling) == (SAID, SAMPLING)
-    assert (endpoint.quiet_s, endpoint.idle_s) == (QUIET_S, SHARED_GAP_S)
+    assert (endpoint.quiet_s, endpoint.idle_s) == (7.0, SHARED_GAP_S)
     timing = draft.receipt().timing
     assert (timing.queue_s, timing.load_s, timing.first_token_s) == (2.0, 3.0, 1.0)
     assert (draft.receipt().host, draft.receipt().model) == (STUDIO, QWEN)
@@ -348,6 +350,14 @@ def test_a_host_that_twice_says_nothing_is_told_of_and_nobody_else_is_asked() ->
     ):
         play(lab_serves(lab, job_of()))
     assert len(lab.sent) == 2
+
+
+def test_what_is_too_long_is_cut_to_seven_tenths_by_our_own_estimate() -> None:
+    said = tuple(Message("user", "a" * chars) for chars in (70, 86, 86))
+    assert [message_tokens(message) for message in said] == [30, 35, 35]
+    lab = Lab((fails(FailureKind.TOO_LONG), ANSWER))
+    play(lab_serves(lab, job_of(messages=said)))
+    assert [len(text) for text in lab.texts()[1]] == [86 + 2 + 86]
 
 
 LEFT_OUT = "Kept the newest 1 of 3 messages."
@@ -467,13 +477,15 @@ def routed(*candidates: Candidate) -> Callable[[], Route]:
     return lambda: Route(candidates)
 
 
-SOON = replace(THERE, burden_s=1.0)
+SOON, CLEAR = replace(THERE, burden_s=1.0), replace(THERE, burden_s=6.8)
+"""Of the second that is so by little: 6.8 and the half second of a move are below 85 % of 9."""
 
 
 @pytest.mark.parametrize(
     ("replan", "since", "is_in_line", "lead_s", "leaves"),
     [
         (routed(HERE, SOON), None, True, 0.0, True),
+        (routed(HERE, CLEAR), None, True, 0.0, True),
         (routed(HERE, SOON), None, True, 9.0, False),
         (routed(HERE, SOON), None, True, None, False),
         (routed(HERE, SOON), None, False, 0.0, False),
@@ -496,7 +508,8 @@ def test_nobody_is_told_of_a_line_while_another_host_is_clearly_sooner(
     if leaves:
         with pytest.raises(Elsewhere) as raised:
             play(leased(lab, candidate=candidate, is_last=True, replan=replan))
-        assert raised.value.candidate == replace(SOON, since=0.0)
+        assert replan is not None
+        assert raised.value.candidate == replace(replan().candidates[1], since=0.0)
         return
     lease = play(leased(lab, candidate=candidate, is_last=True, replan=replan))
     assert lease.granted.queue_s == 2.0
@@ -506,6 +519,12 @@ def test_nobody_is_told_of_a_line_while_another_host_is_clearly_sooner(
     assert lab.better is not None
     asked_again = lab.better(lease)
     assert asked_again == (SOON if since is not None else None)
+
+
+def test_a_question_in_a_line_is_left_for_whom_its_job_finds_sooner() -> None:
+    lab = Lab(steps=((5.0, Queued(STUDIO, QWEN, 1)),))
+    with pytest.raises(Elsewhere):
+        play(lab_serves(lab, job_of(replan=routed(HERE, SOON))))
 
 
 def test_what_a_place_in_a_line_is_worth_is_not_reckoned_where_all_would_stay() -> None:
@@ -548,6 +567,7 @@ STANDS = LEAST_PAUSE_S
         ([(0.5, 10.0), (0.5, 10.0 + STANDS)], UP, True, False),
         ([(0.5, 10.0), (0.5, 10.0 + STANDS)], DOWN, False, False),
         ([(0.5, STANDS)], UP, False, False),
+        ([(1.0, STANDS)], UP, False, False),
     ],
 )
 def test_a_load_that_stands_still_is_left_while_another_host_serves(

@@ -237,6 +237,16 @@ def test_a_host_is_asked_as_the_route_says_and_its_wait_is_counted_from_its_begi
     lab.planner.prepare.assert_awaited_once()
 
 
+def test_whose_patience_is_over_waits_in_no_line_any_more() -> None:
+    async def long(relay: Relay) -> None:
+        await asyncio.sleep(MAX_WAIT_S + 1.0)
+        raise fails()
+
+    lab = lab_of(HERE, THERE, acts=(long,))
+    play(lab.ask())
+    assert [wish.max_wait_s for _, wish, _ in lab.asked] == [MAX_WAIT_S, 0.0]
+
+
 @pytest.mark.parametrize(
     ("more", "consent", "local_only", "is_chat", "needs_vision"),
     [
@@ -537,6 +547,18 @@ def test_of_an_answer_that_came_whole_without_pieces_no_seconds_are_told(has_sen
     timing = receipt.timing
     assert (timing.first_token_s, timing.generation_s) == (None, 0.0)
     assert receipt.usage == Usage()
+
+
+def test_what_was_heard_of_one_that_failed_does_not_count_for_the_next() -> None:
+    async def heard(relay: Relay) -> None:
+        relay.heard(1.0)
+        raise fails()
+
+    async def silent(relay: Relay) -> None:
+        relay.has_written = True
+
+    timing = play(lab_of(HERE, THERE, acts=(heard, silent)).ask()).timing
+    assert (timing.first_token_s, timing.generation_s) == (None, 0.0)
 
 
 # --- a restart -----------------------------------------------------------------------------------
