@@ -12,7 +12,8 @@ _WORD = re.compile(r"[^\W\d_]{4,}")
 
 T = TypeVar("T", bound=Hashable)
 
-SIMILAR_ENOUGH = 0.5
+# By half of them `claude` was near to `coder`, and `mixtral` to `instruct`.
+SIMILAR_ENOUGH = 0.65
 """Share of matching characters from which a name is worth naming as the nearest."""
 
 
