@@ -1,6 +1,7 @@
 """Turns beyond the LAN, over real sockets: served when no host can, paid for, told, not leaked."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -13,6 +14,7 @@ from bot.app import utcnow
 from bot.chat.planning import ChatRules
 from bot.chat.standing import instead_words
 from bot.chat.words import why_text
+from bot.cloud.providers import Providers
 from bot.domain.chat import Attachment, Place, Quote, Receipt, TurnKind, TurnRequest
 from bot.domain.cloud import ProviderConfig, ProviderNews
 from bot.domain.errors import NoCandidates, PromptTooLong, Refused
@@ -1088,25 +1090,27 @@ async def test_a_changed_key_is_read_and_used_without_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.app.KEYS_EVERY_S", 0.01)
-    loop, was_read, found = asyncio.get_running_loop(), asyncio.Event(), list[ProviderConfig]()
+    take, was_taken, found = Providers.take_keys, asyncio.Event(), list[ProviderConfig]()
 
-    def reread() -> list[ProviderConfig]:
-        if found[0].api_key != "wrong":
-            loop.call_soon_threadsafe(was_read.set)
-        return found
+    def take_keys(providers: Providers, read: Sequence[ProviderConfig]) -> None:
+        take(providers, read)
+        if read[0].api_key != "wrong":
+            was_taken.set()
 
+    monkeypatch.setattr(Providers, "take_keys", take_keys)
     async with house(
         tmp_path,
         providers=cloud(zai="zai"),
         provider_changes={"api_key": "wrong"},
-        reread=reread,
+        # As it stands at that moment: it is read on a thread of its own.
+        reread=lambda: list(found),
     ) as home:
         zai = home.lantern.providers.config(ProviderName("zai"))
         found.append(zai)
         # Nothing is read while nobody is out.
         assert isinstance((await home.ask("one")).last, Failed)
         found[0] = replace(zai, api_key=home.doubles["zai"].key)
-        await was_read.wait()
+        await was_taken.wait()
         assert (await home.ask("two")).receipt.provider == "zai"
 
 
