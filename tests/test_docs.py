@@ -1,9 +1,14 @@
 """What a newcomer reads first names only what is there."""
 
 import ast
+import os
 import re
+import shutil
+import sqlite3
+import subprocess
 import tomllib
 from collections import Counter
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -71,6 +76,34 @@ def is_there(word: str, file: str) -> bool:
     # Few files hold a word at all, and only those are parsed.
     holding = [p for p in within if all(part in f"{p.stem} {text_of(p)}" for part in parts)]
     return any(parts <= names_in(path) for path in holding)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="they are a shell's")
+@pytest.mark.parametrize("was_killed", [False, True])
+def test_the_lines_for_going_back_keep_what_was_stored_last(
+    tmp_path: Path, *, was_killed: bool
+) -> None:
+    text = text_of(HOUSE / "docs/running.md")
+    (found,) = re.findall(r"^    mkdir (?:.*\\\n)*.*", text, re.M)
+    lines = found.replace("THAT", "old").replace("pm2 restart lantern", "true")
+    (tmp_path / "lantern.db.lock").touch()
+    (tmp_path / "lantern.db.old.backup").write_text("the backup")
+    with closing(sqlite3.connect(tmp_path / "first.db", isolation_level=None)) as live:
+        live.execute("PRAGMA journal_mode = WAL")
+        live.execute("CREATE TABLE said (words)")
+        live.execute("INSERT INTO said VALUES ('blue')")
+        if not was_killed:
+            live.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for end in ("", "-wal", "-shm") if was_killed else ("",):
+            shutil.copy(tmp_path / f"first.db{end}", tmp_path / f"lantern.db{end}")
+
+    subprocess.run(["bash", "-ec", lines], cwd=tmp_path, check=True)
+
+    with closing(sqlite3.connect(tmp_path / "newer" / "lantern.db")) as newer:
+        assert newer.execute("SELECT words FROM said").fetchall() == [("blue",)]
+    assert (tmp_path / "lantern.db").read_text() == "the backup"
+    there = {file.name for file in tmp_path.glob("lantern.db*")}
+    assert there == {"lantern.db", "lantern.db.old.backup"}
 
 
 @pytest.mark.parametrize(("word", "file"), claims())

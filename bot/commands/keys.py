@@ -8,7 +8,7 @@ from datetime import timedelta
 from rich.console import Console
 
 from bot.app import utcnow
-from bot.commands.once import place_of, print_json
+from bot.commands.once import is_made, place_of, print_json
 from bot.documents.values import parse_seconds
 from bot.domain.errors import RequestRefused, UnknownName
 from bot.policy.keys import ALPHABET, LENGTH, SCOPES, ApiKey, KeyScope, make_key
@@ -74,7 +74,7 @@ async def add_key(loaded: Loaded, shown: str, drawn: ApiKey, *, as_json: bool) -
     Raises:
         RequestRefused: there is one of this name already.
     """
-    is_first = not loaded.database_path.exists()
+    is_first = not is_made(loaded.database_path)
     async with _keys(loaded) as keys:
         key = await keys.add(drawn)
     if as_json:
@@ -95,7 +95,7 @@ async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
     """Every key, without what opens a door."""
     path, known = loaded.database_path, tuple[ApiKey, ...]()
     # To look makes no database: the next command took the one of a wrong folder for the real one.
-    if path.exists():
+    if is_made(path):
         async with _keys(loaded, only_looks=True) as keys:
             known = await keys.all()
     if as_json:
@@ -103,7 +103,7 @@ async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
         return
     if not known:
         words = "No key yet, so only this machine may use the gateway."
-        where = "" if path.exists() else f"There is no database at {path.absolute()}. "
+        where = "" if is_made(path) else f"There is no database at {path.absolute()}. "
         Screen(Console()).line(f"{where}{words} Add one: lantern keys add NAME")
         return
     now_ms = int(utcnow().timestamp() * 1000)
@@ -131,7 +131,7 @@ async def revoke_key(loaded: Loaded, name: str) -> None:
     Raises:
         UnknownName: there is none.
     """
-    if not loaded.database_path.exists():
+    if not is_made(loaded.database_path):
         raise UnknownName("key", name, ())
     async with _keys(loaded) as keys:
         if not await keys.revoke(name):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
@@ -18,7 +19,7 @@ from bot.commands.twins import tell_of_twins
 from bot.domain.errors import BotError, NoCandidates
 from bot.domain.ids import UserId
 from bot.policy.foresight import judged
-from bot.process.lock import AlreadyRunning, instance_lock
+from bot.process.lock import AlreadyRunning, check_place, instance_lock
 from bot.process.supervisor import LATE_S, last_sign_s, life_sign_of
 from bot.settings import Loaded
 from bot.store.files import copied, missing_migrations
@@ -104,7 +105,7 @@ async def built_from(
     """
     with ExitStack() as stack:
         database, is_owner = loaded.database_path, True
-        if is_apart or (leaves_nothing and not _is_made(database)):
+        if is_apart or (leaves_nothing and not is_made(database)):
             # A look from the wrong folder left a database there, which the next look took for the
             # real one.
             folder = TemporaryDirectory(prefix="lantern-", ignore_cleanup_errors=True)
@@ -228,7 +229,7 @@ async def show_usage(loaded: Loaded, period: ReportPeriod, by: By, *, as_json: b
         BotError: there is no database.
     """
     # Beside a service whose database stands elsewhere, it told of zero dollars, and exited with 0.
-    if not _is_made(loaded.database_path):
+    if not is_made(loaded.database_path):
         words = "Give --config or LANTERN_CONFIG of the Lantern you mean, or set storage.url."
         raise BotError(f"There is no database at {loaded.database_path.absolute()}. {words}")
     async with built_from(loaded, settle_s=0.0, leaves_nothing=True) as built:
@@ -279,9 +280,16 @@ async def unload(
         terminal().markdown(done.said)
 
 
-def _is_made(database: Path) -> bool:
-    """Is there one? An empty file is none yet: a look once made it one."""
-    return database.exists() and database.stat().st_size > 0
+def is_made(database: Path) -> bool:
+    """Is there one? An empty file is none yet: a look once made it one.
+
+    Raises:
+        ConfigError: something else stands in its place, or it may not be looked at.
+    """
+    if not os.path.exists(database):
+        return False
+    check_place(database)
+    return database.stat().st_size > 0
 
 
 def health(loaded: Loaded) -> str:

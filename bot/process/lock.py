@@ -23,22 +23,50 @@ def lock_beside(database_path: Path) -> Path:
     return database_path.with_name(f"{database_path.name}.lock")
 
 
-def check_is_ours(file: Path, database_path: Path) -> None:
-    """Passes where one of a database's files is not there, or may be read and written.
+def files_of(database_path: Path) -> list[Path]:
+    """The database's own files; which of them are there is another question."""
+    return [database_path.with_name(f"{database_path.name}{end}") for end in ("", "-wal", "-shm")]
+
+
+def check_place(database_path: Path) -> None:
+    """Passes where a database stands that is ours, or one can be made. Blocking.
+
+    Asked before SQLite and the lock are, which cannot tell: of a folder in the file's place one
+    said that the disk had failed, of a folder that may not be written each said something else.
 
     Raises:
-        ConfigError: it may not; it says whose it is, and the command that mends it and the others.
+        ConfigError: it cannot be used there; says why, and what its owner can do.
     """
-    if not os.path.exists(file) or os.access(file, os.R_OK | os.W_OK):
-        return
+    if os.path.isdir(database_path):
+        words = "is a folder, which Docker makes of a file that is not there"
+        raise ConfigError(
+            [f"The database {database_path} {words}. Move it away or check storage.url."]
+        )
+    for file in (*files_of(database_path), lock_beside(database_path)):
+        if os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK):
+            raise _not_ours(file, database_path)
+    # The nearest that is there: a start makes the folders below it. Path.exists would raise where
+    # a folder may not be looked into.
+    folder = next(place for place in database_path.parents if os.path.exists(place))
+    said = f"The database {database_path} cannot be "
+    if not os.path.isdir(folder):
+        raise ConfigError([f"{said}made: {folder} is no folder. Check storage.url."])
+    if not os.access(folder, os.W_OK | os.X_OK):
+        said += "used" if os.path.exists(database_path) else "made"
+        words = f"{said}: its folder {folder} may not be written."
+        raise ConfigError([f"{words} Let Lantern write it, or check storage.url."])
+
+
+def _not_ours(file: Path, database_path: Path) -> ConfigError:
+    """One of a database's files is: says whose, and the command that mends it and the others."""
     try:
         owner = file.owner()
     # A user without a name, or Windows.
     except (KeyError, NotImplementedError):
         owner = f"user {file.stat().st_uid}"
-    what = "lock" if file == lock_beside(database_path) else "database's"
+    what = {database_path: "database", lock_beside(database_path): "lock"}.get(file, "database's")
     # One run with sudo leaves several, and whoever mended one met the next.
-    raise ConfigError(
+    return ConfigError(
         [
             f"The {what} {file} may not be read and written: it belongs to {owner}, as after one "
             f"run with sudo. Run Lantern as {owner}, or make all of the database's files yours: "
@@ -67,11 +95,11 @@ def instance_lock(database_path: Path) -> Generator[Path]:
 
     Raises:
         AlreadyRunning: another process, or another block of this one, holds it.
-        ConfigError: the lock file cannot be made there, or is somebody else's.
+        ConfigError: no lock can be made there, or no database used.
     """
     database_path = database_path.resolve()
+    check_place(database_path)
     lock_file = lock_beside(database_path)
-    check_is_ours(lock_file, database_path)
     # No soft lock where the file system knows none: a killed Lantern would leave that one behind.
     lock = FileLock(lock_file, blocking=False, fallback_to_soft=False)
     try:

@@ -6,12 +6,18 @@ from contextlib import contextmanager
 
 from bot.domain.errors import StoreUnavailable, StoreUnusable
 
-_BACKUP = "Stop Lantern, move the file away and put the newest backup in its place."
+# Not in half a line here: whoever moves the file without its -wal spoils the backup with it.
+_BACKUP = "Stop Lantern and put the newest backup in its place, as docs/running.md says."
 DAMAGED = f"the file is damaged. {_BACKUP}"
 """What is said of one, whoever found it out."""
+MAKE_ROOM = "Make room; until then nothing more is stored."
+FULL = f"its disk is full. {MAKE_ROOM}"
 _LOCKED = "another program keeps it locked. Close that program and try again."
 _WORDS = {
-    sqlite3.SQLITE_FULL: "its disk is full. Make room; until then nothing more is stored.",
+    sqlite3.SQLITE_FULL: FULL,
+    # No room for the index of the write-ahead log, which every opening makes anew: a restart on a
+    # full disk sent its owner to look at cables.
+    sqlite3.SQLITE_IOERR_SHMSIZE: FULL,
     sqlite3.SQLITE_IOERR: "its disk answered with an error. Look at the disk and its cables.",
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
@@ -48,7 +54,7 @@ def translated(where: str) -> Generator[None]:
         code: int | None = getattr(error, "sqlite_errorcode", None)
         # The low byte is the kind, the rest says where inside SQLite it happened.
         kind = None if code is None else code & 0xFF
-        words = None if kind is None else _WORDS.get(kind)
+        words = None if kind is None else _WORDS.get(code or kind, _WORDS.get(kind))
         said = f"The database {where} cannot be used: {words or f'{error}.'}"
         failure = StoreUnusable if kind in _FOR_ITS_OWNER else StoreUnavailable
         raise failure(said) from error

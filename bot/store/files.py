@@ -1,5 +1,6 @@
 """The database's files on the disk: whose they are, who else may read them, whether all is well."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Generator
@@ -10,8 +11,8 @@ from tempfile import TemporaryDirectory, TemporaryFile
 import structlog
 
 from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
-from bot.process.lock import check_is_ours, lock_beside
-from bot.store.faults import DAMAGED, translated
+from bot.process.lock import check_place, files_of
+from bot.store.faults import DAMAGED, FULL, MAKE_ROOM, translated
 from bot.store.migrate import checked_version, migrations
 
 _ROOM = 1 << 20
@@ -33,34 +34,22 @@ def look_at(path: Path) -> int:
         How many migrations the next start will make; 0 where there is no database yet.
 
     Raises:
-        ConfigError: its folder cannot be written, or it is newer or another program's.
+        ConfigError: it is not ours to use there, or newer or another program's.
         StoreUnusable: it is damaged, or may not be opened.
         StoreUnavailable: it cannot be read now.
     """
     path = path.absolute()
-    # The nearest that is there: a start makes the folders below it. Path.exists would raise where
-    # a folder may not be looked into.
-    there = next(place for place in (path, *path.parents) if os.path.exists(place))
-    folder = path.parent if there == path else there
-    _check_is_ours(path)
-    for place in (there, folder):
-        if not os.access(place, os.W_OK):
-            words = f"The database {path} cannot be made: {place} may not be written."
-            raise ConfigError([f"{words} Check storage.url."])
-    if not folder.is_dir():
-        raise ConfigError(
-            [f"The database {path} cannot be made: {folder} is no folder. Check storage.url."]
-        )
+    check_place(path)
+    folder = next(place for place in path.parents if os.path.exists(place))
     try:
         # A full disk was found to be in order, while nothing more could be stored.
         with TemporaryFile(dir=folder) as file:
             file.write(bytes(_ROOM))
     except OSError as error:
-        raise StoreUnavailable(
-            f"The database {path} cannot be used: {folder} takes no more ({error.strerror}). "
-            "Make room; until then nothing more is stored."
-        ) from error
-    if there != path:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        words = FULL if is_full else f"{folder} takes no more ({error.strerror}). {MAKE_ROOM}"
+        raise StoreUnavailable(f"The database {path} cannot be used: {words}") from error
+    if not os.path.exists(path):
         return 0
     with _read_only(path) as connection:
         # Before anything is tried: what is another program's is never opened to be written.
@@ -82,9 +71,10 @@ def missing_migrations(path: Path) -> int:
     """How many migrations the next start will make; 0 where there is no database yet. Blocking.
 
     Raises:
-        ConfigError: it is newer or another program's.
+        ConfigError: it is not ours to use there, or newer or another program's.
         StoreUnavailable: it cannot be read now.
     """
+    check_place(path)
     if not path.exists():
         return 0
     with _read_only(path) as connection:
@@ -111,8 +101,8 @@ def make_file(path: Path) -> None:
     Raises:
         ConfigError: it cannot be made, or is not ours to use.
     """
+    check_place(path)
     try:
-        _check_is_ours(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             # What people said is nobody else's business on a shared machine.
@@ -126,7 +116,7 @@ def make_file(path: Path) -> None:
 def open_to_others(path: Path) -> list[Path]:
     """Which of a database's files other users of this machine may read or write. Blocking."""
     found = list[Path]()
-    for file in _files_of(path) if os.name == "posix" else ():
+    for file in files_of(path) if os.name == "posix" else ():
         # Not there, gone meanwhile, or in a folder that may not be looked into.
         with suppress(OSError):
             if file.stat().st_mode & 0o077:
@@ -144,18 +134,6 @@ def close_to_others(path: Path) -> None:
             if file.stat().st_uid == os.geteuid():
                 file.chmod(0o600)
                 _log.warning("database closed to other users", file=str(file), mode="0600")
-
-
-def _check_is_ours(path: Path) -> None:
-    """Raises ConfigError where its files are there and not ours to use, naming whose they are."""
-    if path.is_dir():
-        raise ConfigError([f"The database {path} is a folder. Move it away or check storage.url."])
-    for file in (*_files_of(path), lock_beside(path)):
-        check_is_ours(file, path)
-
-
-def _files_of(path: Path) -> list[Path]:
-    return [path.with_name(f"{path.name}{ending}") for ending in ("", "-wal", "-shm")]
 
 
 def _missing(connection: sqlite3.Connection, path: Path) -> int:

@@ -66,8 +66,8 @@ def checked_version(connection: sqlite3.Connection, known: int, where: str) -> i
         raise ConfigError(
             [
                 f"The database {where} has schema {version}, but this Lantern knows only up to "
-                f"{known}: it was used by a newer Lantern. Install that one again, or put the "
-                f"backup made before schema {known + 1} in its place."
+                f"{known}: it was used by a newer Lantern. Install that one again, or go "
+                f"back to the backup made before schema {known + 1}, as docs/running.md says."
             ]
         )
     return version

@@ -278,9 +278,9 @@ NOT_SAID = frozenset({
     "dict[str, ", "failed to load|", "response prefill|", "Bearer ", "Ollama ",
     # For those who cannot see a picture, and as the database is opened.
     "The last 24 hours: ", "by own hosts", "by providers", "given again", "SQLite ",
-    "The database {…} cannot be made", "The database {…} is a folder",
+    "The database {…} cannot be made",
     "to channel", "set here by <@",
-    "a size in GB such as", "{…} Check storage.url.",
+    "a size in GB such as",
 })  # fmt: skip
 """How other lines begin that nobody reads in Discord."""
 

@@ -92,6 +92,57 @@ async def test_a_running_job_is_awaited_when_the_timer_is_left() -> None:
     assert finished.is_set()
 
 
+async def test_a_job_handed_out_as_the_timer_is_left_comes_to_its_end(
+    clock: type[SetClock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task was made in the same turn of the loop, and had not begun when others were asked."""
+    ended: list[bool] = []
+    leave, due = asyncio.Event(), [datetime.max.replace(tzinfo=UTC)]
+
+    def now(tz: tzinfo | None = None) -> datetime:
+        # What APScheduler asks first when it looks what is due.
+        at = datetime.now(tz)  # noqa: TID251  # what APScheduler itself reads
+        if at >= due[0]:
+            leave.set()
+        return at
+
+    async def job() -> None:
+        ended.append(False)
+        await asyncio.sleep(0)
+        ended[-1] = True
+
+    monkeypatch.setattr(clock, "now", now)
+    with capture_logs() as logs:
+        async with Timer(utcnow) as timer:
+            timer.every(SOON, "job", job)
+            due[0] = utcnow() + timedelta(seconds=SOON)
+            await until(leave)
+        await asyncio.sleep(0)
+    assert all(ended)
+    assert logs == []
+
+
+async def test_a_job_that_does_not_end_is_cut_without_being_called_a_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bot.process.timer.LAST_S", 0.0)
+    begun, cut = asyncio.Event(), asyncio.Event()
+
+    async def job() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut.set()
+
+    with capture_logs() as logs:
+        async with Timer(utcnow) as timer:
+            timer.every(SOON, "job", job)
+            await until(begun)
+        assert cut.is_set(), "nothing of it goes on in what is closed next"
+    assert logs == [{"event": "job left unfinished", "job": "job", "log_level": "warning"}]
+
+
 async def test_a_job_never_runs_beside_itself() -> None:
     let_go, thrice = asyncio.Event(), asyncio.Event()
     running: list[int] = []
