@@ -73,16 +73,8 @@ def panel(
     page.add_item(ui.TextDisplay(say("\n".join(lines))))
 
     if level != "everywhere":
-        at = (chosen or {}).get(level, "")
-        out = f"{(chosen or {}).get(None, '')}, from `discord.default_persona`"
-        if level == "channel" and "server" in (chosen or {}):
-            out = say(f"{shown_name((chosen or {})['server'])}, chosen for the server")
-        about = {str(persona.name): say(persona.source) for persona in personas}
-        names = [*about][: MOST_LISTED - 1]
-        # One that is gone, or is beyond what a select holds, is shown all the same.
-        names += [at] if at and at not in names else []
-        persona = _choice(key("persona"), names[-MOST_LISTED + 1 :], at, locale, about)
-        _row(page, say, "Who answers", "" if at else f"not set here: {out}", persona)
+        who, persona = _who_answers(key("persona"), level, personas, chosen or {}, locale)
+        _row(page, say, "Who answers", who, persona)
         what = "🔒 never leave the LAN" if is_private else "may go to a cloud provider"
         now = "on" if is_private else "off"
         local_only = _choice(key("local_only"), ("on", "off"), now, locale)
@@ -162,6 +154,27 @@ def _row(
     page.add_item(ui.TextDisplay(f"**{say(title)}**{f' · {say(text)}' if text else ''}"))
     if select is not None:
         page.add_item(ui.ActionRow(select))
+
+
+def _who_answers(
+    custom_id: str,
+    level: Scope,
+    personas: Sequence[Persona],
+    chosen: Mapping[Scope | None, str],
+    locale: object,
+) -> tuple[str, "ui.Select[ui.LayoutView]"]:
+    """Who answers where nobody was chosen here, empty where somebody was; and who may be chosen."""
+    at, where = chosen.get(level, ""), ""
+    if not at:
+        out = f"{chosen.get(None, '')}, from `discord.default_persona`"
+        if level == "channel" and "server" in chosen:
+            out = told(f"{shown_name(chosen['server'])}, chosen for the server", locale)
+        where = f"not set here: {out}"
+    about = {str(persona.name): told(persona.source, locale) for persona in personas}
+    names = [*about][: MOST_LISTED - 1]
+    # One that is gone, or is beyond what a select holds, is shown all the same.
+    names += [at] if at and at not in names else []
+    return where, _choice(custom_id, names[-MOST_LISTED + 1 :], at, locale, about)
 
 
 def _origin(one: Shown) -> str:

@@ -311,13 +311,7 @@ class Planner:
         route, wish = routed(resolved, needs_vision=has_pictures)
         seer = None
         if has_pictures and not request.must_see and not _is_at_home(route):
-            blind, _ = routed(resolved)
-            # A picture alone takes nobody to the cloud, who did not ask for it, and costs no
-            # answer: the words are answered here, and whoever can see is offered.
-            if _is_at_home(blind):
-                able, _ = routed(replace(resolved, model=AUTO), needs_vision=True)
-                route, seer = blind, min(able.candidates, key=_is_away, default=None)
-
+            route, seer = _by_words_alone(route, routed, resolved)
         return Job(
             asking=asking,
             messages=fitted.messages,
@@ -441,6 +435,22 @@ class Planner:
             if host is not None and any(i.model_key == candidate.model for i in host.instances):
                 return candidate
         return None
+
+
+def _by_words_alone(
+    route: Route, routed: Callable[..., tuple[Route, Wish]], resolved: Resolved
+) -> tuple[Route, Candidate | None]:
+    """Whom to ask the words of a question whose picture no host here can see, and who could see.
+
+    A picture alone takes nobody to the cloud, who did not ask for it, and costs no answer: the
+    words are answered here, and whoever can see is offered. Where no host answers those either it
+    is ``route`` as it was.
+    """
+    blind, _ = routed(resolved)
+    if not _is_at_home(blind):
+        return route, None
+    able, _ = routed(replace(resolved, model=AUTO), needs_vision=True)
+    return blind, min(able.candidates, key=_is_away, default=None)
 
 
 def _is_away(candidate: Candidate) -> bool:

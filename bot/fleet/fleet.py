@@ -29,6 +29,7 @@ from bot.fleet.change import NextChange
 from bot.fleet.connection import Connect, connect
 from bot.fleet.demand import Demands
 from bot.fleet.host import Host
+from bot.fleet.remembered import Remembered
 from bot.fleet.rest import lan_http
 from bot.fleet.rules import FleetRules, Recorder
 from bot.fleet.scheduler import Scheduler
@@ -89,11 +90,7 @@ class Fleet:
                 history=History(speeds, memory.rates.get(name), name, yardstick, answers),
                 demands=self._demands,
                 on_change=self._changed,
-                own=[own for own in memory.own if own.host == name],
-                wake_s=memory.wakes.get(name),
-                begun=[load for load in memory.begun if load.host == name],
-                drain=next((drain for drain in memory.drains if drain.host == name), None),
-                recorder=recorder,
+                remembered=Remembered(name, memory, recorder),
                 observe=observe,
                 observe_load=observe_load,
                 rules=rules,

@@ -7,7 +7,7 @@ asked for it first.
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar, assert_never
@@ -33,7 +33,6 @@ from bot.domain.hosts import (
     Wish,
 )
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
-from bot.domain.personas import LoadSettings
 from bot.fleet.change import NextChange
 from bot.fleet.client import HostClient, Stop, not_applied
 from bot.fleet.connection import Connect, Connection
@@ -55,8 +54,9 @@ from bot.fleet.probing import Probing
 from bot.fleet.progress import loading_news
 from bot.fleet.queue import Ticket
 from bot.fleet.reading import HostReader
+from bot.fleet.remembered import Remembered
 from bot.fleet.residents import reference_of
-from bot.fleet.rules import LEAST_TIMER_S, FleetRules, Recorder
+from bot.fleet.rules import LEAST_TIMER_S, FleetRules
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
 from bot.fleet.waking import call
@@ -96,11 +96,7 @@ class Host:
         history: History,
         demands: Demands,
         on_change: Callable[[], None],
-        own: Iterable[OwnInstance],
-        drain: Drain | None,
-        wake_s: float | None,
-        begun: Iterable[LoadBegun],
-        recorder: Recorder,
+        remembered: Remembered,
         observe: Callable[[FleetEvent], None],
         observe_load: Callable[[Loading], None],
         rules: FleetRules,
@@ -113,23 +109,14 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._demands = demands
         self._on_change = on_change
-        self._recorder = recorder
         self._observe = observe
         self._observe_load = observe_load
         self._rules = rules
         self._pool = pool
         self._history = history
-        self._kept = {record.reference: record for record in own}
-        """The own instances as the recorder was told: what a new scheduler begins with."""
+        self._remembered = remembered
         self._delivery = Delivery()
-        self._wake_s = wake_s
-        self._begun = [
-            LoadOrder(load.model_key, "llm", LoadSettings(), load.ttl_s, load.idle_ttl_s)
-            for load in begun
-        ]
         self._scheduler = self._new_scheduler(drained_until=None)
-        self._drain = drain
-        """As the last Lantern left it; None once it was taken up."""
         self._fault: Exception | None = None
         """What came out of the scheduler; None again when the host begins anew."""
         self._faults = Breaker()
@@ -166,10 +153,12 @@ class Host:
         the fleet, which ended the loads and leases of every host.
         """
         try:
-            if self._drain is not None:
-                self.drain(self._drain)
+            if self._remembered.drain is not None:
+                self.drain(self._remembered.drain)
             # The host may have gone on with them while no Lantern was there.
-            self._scheduler.residents.lost += [(order, self._now()) for order in self._begun]
+            self._scheduler.residents.lost += [
+                (order, self._now()) for order in self._remembered.begun
+            ]
             while True:
                 try:
                     await self._act()
@@ -224,9 +213,9 @@ class Host:
         scheduler = Scheduler(
             self._config,
             history=self._history,
-            own=self._kept.values(),
+            own=self._remembered.own.values(),
             evict_foreign=self._rules.evict_foreign,
-            wake_s=self._wake_s,
+            wake_s=self._remembered.wake_s,
             demands=self._demands,
         )
         scheduler.drained_until = drained_until
@@ -441,9 +430,9 @@ class Host:
             case FleetEvent():
                 self._observe(effect)
             case LoadRecord() | SpeedRecord():
-                self._recorder.noted(effect)
+                self._remembered.noted(effect)
             case OwnInstance() | Forget() | Drain() | WakeRecord():
-                self._recorded[type(effect)] = self._start(self._record(effect))
+                self._recorded[type(effect)] = self._start(self._remembered.record(effect))
             case _:
                 assert_never(effect)
 
@@ -496,7 +485,7 @@ class Host:
                         own = OwnInstance(self._config.name, ref, made.identifier, key, ttl_s)
                         # Before the grant: a crash in between would make it foreign for good. But
                         # another program's lock on the database once held it back for 30 s.
-                        if (owned := self._start(self._record(own))) is not None:
+                        if (owned := self._start(self._remembered.record(own))) is not None:
                             await asyncio.wait((owned,), timeout=OWNED_WITHIN_S)
                             if not owned.done():
                                 _log.warning("used before it is recorded", host=own.host, model=key)
@@ -553,7 +542,9 @@ class Host:
         # Without a TTL of ours nothing would tell it from a load by hand afterwards.
         if order.ttl_s is not None:
             name, key = self._config.name, order.model_key
-            await self._record(LoadBegun(name, key, order.ttl_s, order.idle_ttl_s, is_over))
+            await self._remembered.record(
+                LoadBegun(name, key, order.ttl_s, order.idle_ttl_s, is_over)
+            )
 
     def _tell_of_load(self) -> None:
         """Whoever looks on hears of a load from its command on, whether anybody waits or not."""
@@ -626,32 +617,6 @@ class Host:
             self.feed(Scheduler.on_probe_failed, error.user_message, error.kind)
 
     # --- small things ---------------------------------------------------------------------
-
-    async def _record(self, fact: OwnInstance | Forget | Drain | LoadBegun | WakeRecord) -> str:
-        """Tells the recorder; what it cannot keep costs a restart its memory, and nobody else.
-
-        Returns:
-            Why it could not be kept; empty where it is.
-        """
-        try:
-            match fact:
-                case OwnInstance(reference=reference):
-                    self._kept[reference] = fact
-                    await self._recorder.own_added(fact)
-                case Forget(reference=reference):
-                    self._kept.pop(reference, None)
-                    await self._recorder.own_gone(self._config.name, reference)
-                case Drain():
-                    await self._recorder.drained(fact)
-                case LoadBegun():
-                    await self._recorder.begun(fact)
-                case WakeRecord(seconds=seconds):
-                    self._wake_s = seconds
-                    await self._recorder.woken(fact)
-        except BotError as error:
-            _log.warning("not recorded", host=self._config.name, reason=error.user_message)
-            return error.user_message
-        return ""
 
     def _wake(self) -> None:
         self._changed.tell()

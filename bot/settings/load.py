@@ -101,17 +101,8 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
     by_variables, hosts_merged = merge_hosts(reduce(Layer.over, layers[:3]), from_file)
     merged, dead = follow_pointers(reduce(Layer.over, (by_variables, *layers[3:])), variables)
 
-    # Hides whatever a variable with a telling name holds, wherever else it was written.
-    redactor = Redactor(v.value for name, v in variables.items() if _TELLING.search(name))
-    settings, wrong = _validated(merged, layers, redactor)
-    # These look at unchecked values: whoever got several things wrong is told all of them at once.
-    crossed = (*_twin_faults(merged, redactor), *_order_faults(merged, redactor))
-    faults = (*dotenv.faults, *secrets.faults, *document.faults, *written, *dead, *wrong, *crossed)
-    if settings is None or faults:
-        # A host's number among those of two places is its number in neither of them.
-        told = (_with_host(fault, merged) if hosts_merged else fault for fault in faults)
-        # One line once, however many values it spoils.
-        raise ConfigError(_by_line(dict.fromkeys(told)))
+    found = (*dotenv.faults, *secrets.faults, *document.faults, *written, *dead)
+    settings = _faultless(merged, layers, variables, found, are_hosts_merged=bool(hosts_merged))
     return Loaded(
         settings=settings,
         origins={
@@ -129,6 +120,33 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
             *_silent(None if path else cwd, said, settings, layers[:-1]),
         ),
     )
+
+
+def _faultless(
+    merged: Layer,
+    layers: Sequence[Layer],
+    variables: Variables,
+    found: Iterable[str],
+    *,
+    are_hosts_merged: bool,
+) -> Settings:
+    """The settings, where nothing at all is wrong.
+
+    Raises:
+        ConfigError: every fault there is, those ``found`` as the sources were read among them.
+    """
+    # Hides whatever a variable with a telling name holds, wherever else it was written.
+    redactor = Redactor(v.value for name, v in variables.items() if _TELLING.search(name))
+    settings, wrong = _validated(merged, layers, redactor)
+    # These look at unchecked values: whoever got several things wrong is told all of them at once.
+    crossed = (*_twin_faults(merged, redactor), *_order_faults(merged, redactor))
+    faults = (*found, *wrong, *crossed)
+    if settings is not None and not faults:
+        return settings
+    # A host's number among those of two places is its number in neither of them.
+    told = (_with_host(fault, merged) if are_hosts_merged else fault for fault in faults)
+    # One line once, however many values it spoils.
+    raise ConfigError(_by_line(dict.fromkeys(told)))
 
 
 # --- places --------------------------------------------------------------------------------
