@@ -135,9 +135,11 @@ class PersonaShelf:
 
     def for_clients(self) -> Mapping[str, Persona]:
         """What whoever is nobody in particular may ask, by the names they ask by."""
-        # The first of two with one name: a file's.
-        seen = reversed(self.seen_by(None, None))
-        return {shown_name(persona.name): persona for persona in seen}
+        found: dict[str, Persona] = {}
+        for persona in self.seen_by(None, None):
+            # The first of two with one name: a file's.
+            found.setdefault(shown_name(persona.name), persona)
+        return found
 
     def for_client(self, name: str) -> Persona | None:
         """Whom such a client means by a name, in capitals or not."""

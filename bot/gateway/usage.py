@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 
 from aiohttp import web
@@ -64,7 +64,8 @@ async def key_objects(built: Lantern) -> list[Object]:
     spent = {line.name: line for line in report.lines}
     found: list[Object] = []
     for key in await KeyStore(built.database).all():
-        used = spent.get(names[key.name], UsageLine(key.name))
+        # By the key's own name: the ledger's is a hash.
+        used = replace(spent.get(names[key.name], UsageLine(key.name)), name=key.name)
         # As everywhere below ``/admin``: ``lastUsed``, where the terminal says ``last_used``.
         told = {
             re.sub("_(.)", lambda found: found[1].upper(), name): value

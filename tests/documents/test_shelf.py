@@ -268,6 +268,7 @@ async def test_personas_are_found_in_capitals_or_not_and_listed_by_name(tmp_path
     (tmp_path / "folder.yaml").mkdir()
     shelf = await shelf_of(tmp_path)
     assert [persona.name for persona in shelf.all()] == ["coder", "default", "Sage"]
+    assert list(shelf.for_clients()) == ["coder", "default", "Sage"]
     found = shelf.get(" sAGE ")
     assert found is not None
     assert found.source == "1.yaml"

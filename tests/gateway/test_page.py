@@ -98,6 +98,13 @@ async def test_every_part_stands_without_complaint_and_without_scrolling_sideway
             # What was answered before anybody looked is drawn as well.
             waited = re.compile(r"Wait for the first token: [\d.]+ s last")
             await seen.page.get_by_role("img", name=waited).wait_for()
+            told = await seen.page.get_by_role("img", name=waited).get_attribute("aria-label")
+            cells = seen.page.get_by_role("region", name="Recent requests").locator("td.num")
+            # Not the host's own time alone: its asker waited for the load as well.
+            wait = re.findall(r"[\d.]+", str(told))[0]
+            assert f"{wait} s" in await cells.all_text_contents()
+            top = await seen.page.locator(".live").text_content()
+            assert "hosts 0 under way 0 tok/s" in " ".join(str(top).split())
             for tab in TABS:
                 await seen.page.evaluate(f"location.hash = '{tab}'")
                 await seen.page.locator(f"nav a[href='#{tab}'][aria-current]").wait_for()
@@ -153,6 +160,10 @@ async def test_a_request_that_waits_for_a_load_is_cancelled_on_a_phone(tmp_path:
         await seen.settled()
         async with asked(it, BIG.key, 9):
             await seen.page.get_by_text("loading 40 %", exact=False).first.wait_for()
+            await seen.page.evaluate("location.hash = 'models'")
+            await seen.page.get_by_text("loading 40 % on one").wait_for()
+            assert await seen.page.get_by_role("button", name=f"Load {BIG.key}").is_disabled()
+            await seen.page.evaluate("location.hash = 'overview'")
             cancel = seen.page.get_by_role("button", name="Cancel request")
             box = await cancel.bounding_box()
             # Behind the panel's edge nobody on a phone found it.

@@ -50,11 +50,14 @@ function measure(requests) {
   state.speed = [...state.speed.filter((p) => p[0] > now - KEEP_S), [now, speed < 0.05 ? 0 : speed]];
 }
 
+/** What its asker waited for the first token: the host's own time is the last part of it alone. */
+const waited = (r) => (r.firstTokenSeconds === null ? null : (r.queueSeconds || 0) + (r.loadSeconds || 0) + r.firstTokenSeconds);
+
 function waits(snapshot) {
   // By the gateway's own clock: this machine's may be another hour.
   const now = Date.now() / 1000, behind = now - Date.parse(snapshot.at) / 1000;
   return snapshot.recent.filter((r) => r.firstTokenSeconds !== null)
-    .map((r) => [r, (r.queueSeconds || 0) + (r.loadSeconds || 0) + r.firstTokenSeconds])
+    .map((r) => [r, waited(r)])
     .map(([r, waited]) => [Date.parse(r.began) / 1000 + behind + waited, waited])
     .filter((p) => p[0] > now - KEEP_S).sort((a, b) => a[0] - b[0]);
 }
@@ -192,10 +195,10 @@ function Copy({ host, copy }) {
     <span class="key mono" title=${copy.instanceId}>${copy.instanceId}</span>
     <button class=${`bare small ${sure ? "risk" : ""}`} onClick=${unload} disabled=${copy.leases > 0}
       aria-label=${`Unload ${copy.instanceId} from ${host.name}`}>${sure ? "Really?" : "Unload"}</button>
-    <span class="facts"><${Slots} copy=${copy} />
-      ${copy.contextLength ? html`<span>${count(copy.contextLength)} context</span>` : null}
-      ${copy.sizeBytes ? html`<span>${bytes(copy.sizeBytes)}</span>` : null}
-      ${copy.owner === "lantern" ? null : html`<span class="tag info">loaded by others</span>`}
+    <span class="facts"><${Slots} copy=${copy} />${" "}
+      ${copy.contextLength ? html`<span>${count(copy.contextLength)} context</span>` : null}${" "}
+      ${copy.sizeBytes ? html`<span>${bytes(copy.sizeBytes)}</span>` : null}${" "}
+      ${copy.owner === "lantern" ? null : html`<span class="tag info">loaded by others</span>`}${" "}
       ${copy.pinned ? html`<span class="tag">pinned</span>` : null}
     </span></li>`;
 }
@@ -254,7 +257,7 @@ const ENDS = { done: "good", whole: "good", failed: "bad", cut: "bad", left: "",
 
 function Why({ r }) {
   const route = r.route || { rejected: [] };
-  const parts = [["queue", r.queueSeconds], ["load", r.loadSeconds], ["first token", r.firstTokenSeconds]].filter((p) => p[1]);
+  const parts = [["queue", r.queueSeconds], ["load", r.loadSeconds], ["first token after it", r.firstTokenSeconds]].filter((p) => p[1]);
   return html`<div class="why"><p>${route.host ? html`${route.provider ? "☁ " : ""}<b>${route.host}</b>: ${route.reason}` : route.reason || "Nobody was found."}
     ${route.predicted !== null && route.predicted !== undefined ? html` <span class="soft">(predicted ${seconds(route.predicted)})</span>` : null}</p>
     ${parts.length ? html`<p class="soft">${parts.map((p) => `${p[0]} ${seconds(p[1])}`).join(" · ")}</p>` : null}
@@ -266,12 +269,12 @@ function Recent({ recent }) {
   const flip = (id) => { state.open = open === id ? null : id; changed(); };
   return html`<section class="panel" aria-label="Recent requests"><header><h2>Recent</h2><span class="aside">newest first</span></header>
     ${recent.length ? html`<div class="scroll"><table><thead><tr><th>When</th><th>Model</th><th class="slim">Where</th><th>End</th><th class="num slim">In</th><th class="num slim">Out</th>
-      <th class="num slim">First token</th><th class="num slim">Speed</th><th class="num slim">Cost</th></tr></thead><tbody>
+      <th class="num slim">Wait</th><th class="num slim">Speed</th><th class="num slim">Cost</th></tr></thead><tbody>
       ${recent.map((r) => html`<tr key=${r.id} class=${open === r.id ? "open" : ""}><td class="tight"><button class="disclose" aria-expanded=${open === r.id} aria-label=${`Why request ${r.id} went where it did`}
         onClick=${() => flip(r.id)}>${open === r.id ? "▾" : "▸"}</button> ${ago(r.began)} <span class="soft slim">${r.key}</span></td>
         <td class="wide"><span class="key">${r.model}</span></td><td class="slim">${r.route?.provider ? "☁ " : ""}${r.host || r.route?.host || "–"}</td>
         <td><span class=${`tag ${r.status === 200 ? "good" : ENDS[r.outcome] || "bad"}`}>${r.status === 200 ? "answered" : `${r.outcome} ${r.status}`}</span></td>
-        <td class="num slim">${r.inputTokens ?? ""}</td><td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${r.firstTokenSeconds === null ? "" : seconds(r.firstTokenSeconds)}</td>
+        <td class="num slim">${r.inputTokens ?? ""}</td><td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${seconds(waited(r))}</td>
         <td class="num slim">${r.tokensPerSecond ? `${amount(r.tokensPerSecond)} tok/s` : ""}</td><td class="num slim">${r.costUsd ? money(r.costUsd) : ""}</td></tr>
         ${open === r.id ? html`<tr key=${`${r.id}-why`}><td colspan="9" style=${{ padding: 0 }}><${Why} r=${r} /></td></tr>` : null}`)}
       </tbody></table></div>` : html`<p class="empty">No request has ended yet. <a href="#play">Try one</a>, or <a href="#connect">connect a client</a>.</p>`}
@@ -289,14 +292,20 @@ function Overview() {
 
 function Models() {
   const [typed, setTyped] = useState("");
+  const loads = new Map([...state.hosts.values()].filter((h) => h.load).map((h) => [h.load.modelKey, h]));
+  const stands = (m) => {
+    const host = loads.get(m.modelKey);
+    if (!host) return html`<span class=${`tag ${m.loaded.length ? "good" : ""}`}>${m.state}</span>`;
+    return html`<span class="tag warn">loading ${Math.round(100 * host.load.progress)} % on ${host.name}</span>`;
+  };
   const shown = state.models.filter((m) => m.modelKey.toLowerCase().includes(typed.toLowerCase()));
   return html`<section class="panel" aria-label="Models"><header><h2>Models</h2><span class="aside">${count(state.models.length)}</span></header>
     <div class="pad"><input type="search" placeholder="Find a model" aria-label="Find a model" value=${typed} onInput=${(e) => setTyped(e.target.value)} /></div>
     <div class="scroll"><table><thead><tr><th>Model</th><th class="slim">Kind</th><th class="num slim">Size</th><th class="slim">On</th><th>Stands</th><th><span class="sr">Acts</span></th></tr></thead><tbody>
     ${shown.map((m) => html`<tr key=${m.modelKey}><td><span class="key">${m.modelKey}</span> ${m.active ? html`<span class="tag info">active</span>` : null}</td>
       <td class="soft slim">${[m.kind, m.vision && "sees", m.toolUse && "tools", m.quantization].filter(Boolean).join(" · ")}</td><td class="num slim">${m.sizeBytes ? bytes(m.sizeBytes) : ""}</td>
-      <td class="slim">${m.hosts.join(", ")}</td><td><span class=${`tag ${m.loaded.length ? "good" : ""}`}>${m.state}</span></td>
-      <td class="num"><button class="small" onClick=${() => doing("/admin/models/load", { modelKey: m.modelKey })} aria-label=${`Load ${m.modelKey}`}>Load</button>
+      <td class="slim">${m.hosts.join(", ")}</td><td>${stands(m)}</td>
+      <td class="num"><button class="small" disabled=${loads.has(m.modelKey)} onClick=${() => doing("/admin/models/load", { modelKey: m.modelKey })} aria-label=${`Load ${m.modelKey}`}>Load</button>
       ${" "}${m.kind === "embedding" ? null : html`<button class="small" disabled=${m.active} onClick=${() => doing("/admin/models/activate", { modelKey: m.modelKey }).then(refresh)}
         aria-label=${`Activate ${m.modelKey}`}>Activate</button>`}</td></tr>`)}
     </tbody></table></div>${shown.length ? null : html`<p class="empty">No model of that name.</p>`}</section>`;
@@ -362,8 +371,8 @@ function App() {
   const requests = state.status?.requests || {};
   return html`<header class="top"><div class="brand"><img src="/page/favicon.svg" alt="" />Lantern</div>
     <nav class="tabs" aria-label="Pages">${TABS.map(([id, name]) => html`<a key=${id} href=${`#${id}`} aria-current=${here === id ? "page" : null}>${name}</a>`)}</nav>
-    <div class="live" aria-live="polite"><span><b>${up}</b>/${state.hosts.size} hosts</span><span><b>${state.requests.length}</b> under way</span>
-      ${requests.turns ? html`<span><b>${requests.turns}</b> in chat</span>` : null}<span><b>${amount(now)}</b> tok/s</span>
+    <div class="live" aria-live="polite"><span><b>${up}</b>/${state.hosts.size} hosts</span>${" "}<span><b>${state.requests.length}</b> under way</span>${" "}
+      ${requests.turns ? html`<span><b>${requests.turns}</b> in chat</span>` : null}${" "}<span><b>${amount(now)}</b> tok/s</span>${" "}
       <span class="row"><span class=${`dot ${state.line === "live" ? "up" : "lost"}`} aria-hidden="true"></span>${state.line === "live" ? "live" : state.line}</span>
       ${keyInUse() ? html`<button class="bare small" onClick=${() => { forgetKey(); location.reload(); }}>Forget key</button>` : null}</div></header>
     <main>${state.line === "lost" ? html`<p class="banner" role="status">Lantern does not answer. What is shown may be old; it is tried again.</p>` : null}
