@@ -168,8 +168,11 @@ class Again:
                         else InteractionTransport(interaction, self._pacers)
                     )
                     writer = Writer(View(views), transport)
-                    if await writer.run(existing=ids if is_home else ()) != "shown":
+                    ids = ids if is_home else ()
+                    if await writer.run(existing=ids, renews=True) != "shown":
                         raise RequestRefused(UNSHOWN)
+                    for message in writer.lost:
+                        await self._shown_in.lost(str(message))
                     ids = writer.ids()
             except (*SENDING_ERRORS, RequestRefused):
                 # What people still read is what goes on.
@@ -260,14 +263,17 @@ class Again:
         self, interaction: discord.Interaction[Any], request: TurnRequest, standing: ShownAnswer
     ) -> None:
         questions, response = self._replies.questions, interaction.response
-        if not standing.messages or not is_at_home(interaction):
+        is_home = is_at_home(interaction)
+        if not standing.messages or not is_home:
             # This press alone makes a message, which a crash could leave without an end. A command
             # was noted by the tree.
             is_command = interaction.type is discord.InteractionType.application_command
             channel, token = interaction.channel_id or 0, interaction.token
             if is_command or await questions.note(interaction.id, channel, token):
                 transport = InteractionTransport(interaction, self._pacers)
-                await self._replies.play(request, transport)
+                # With what stood in the messages that are gone.
+                standing_ = standing if is_home else None
+                await self._replies.play(request, transport, standing=standing_)
             await questions.close(interaction.id)
             return
         is_press = interaction.type is discord.InteractionType.component

@@ -174,7 +174,7 @@ class Boards:
                 self._denied.add(board)
                 told_at, line = self._owner_channel, f"{DENIED} <#{board.channel}>."
                 await tell_owners(client, line, told_at, self._readers)
-            elif frame.fault is DiscordFault.GONE:
+            elif frame.fault in (DiscordFault.GONE, DiscordFault.LOST):
                 # Whoever deletes it wants it gone: put up again, it would be a spammer.
                 _log.info("board was taken away", server=board.server, channel=board.channel)
                 del self._boards[board.server]

@@ -26,12 +26,12 @@ SENDING_ERRORS = (
 _GONE = frozenset({
     10003,  # unknown channel
     10004,  # unknown guild
-    10008,  # unknown message: somebody deleted it
     10062,  # unknown interaction: not answered within 3 s
     40060,  # interaction already answered: another process has this token
     50007,  # direct messages closed
     50278,  # no server in common any more
 })  # fmt: skip
+_UNKNOWN_MESSAGE = 10008
 _EXPIRED = frozenset({10015, 50027})  # unknown webhook, invalid webhook token
 _ARCHIVED = 50083
 
@@ -51,6 +51,8 @@ class DiscordFault(Enum):
 
     GONE = "gone"
     """There is no place to show it any more: stop the work."""
+    LOST = "lost"
+    """Somebody deleted that one message."""
     DENIED = "denied"
     """We may not do that here; a permission taken in the middle may come back."""
     EXPIRED = "expired"
@@ -76,6 +78,8 @@ def fault_of(error: BaseException) -> DiscordFault:
     # An interaction's ended token comes as a bare HTTPException with 401, never as NotFound.
     if error.code in _EXPIRED or error.status == 401:
         return DiscordFault.EXPIRED
+    if error.code == _UNKNOWN_MESSAGE:
+        return DiscordFault.LOST
     if error.code in _GONE or error.status == 404:
         return DiscordFault.GONE
     if error.status == 403:

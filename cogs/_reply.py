@@ -29,6 +29,7 @@ from cogs._pings import Pings
 from cogs._questions import Questions
 from cogs._reply_view import ReplyView, ShownAnswer
 from cogs._transport import Transport
+from cogs._view import MessageView, restored
 from cogs._writer import Writer
 
 TICK_S = 1.5
@@ -49,6 +50,11 @@ BEHIND_S = 5.0
 
 # "Stop ends it" was told to people whose Stop would have been refused.
 WRITTEN = "An answer is being written there; whoever asked, or an admin, can end it by Stop."
+
+TAKEN_AWAY = (
+    "Somebody deleted the message that answer was being written in, and so it ended. Retry in the "
+    "menu of its question answers in a new message."
+)
 
 TIME_IS_UP = "Here Discord lets me write for 15 minutes; Continue goes on."
 
@@ -93,6 +99,9 @@ class Replies:
             transport: Makes and edits the messages.
             notices: Said under the answer.
             standing: Its messages are gone on in, instead of new ones.
+
+        Raises:
+            RequestRefused: of ``standing``, somebody deleted the message it was written in.
         """
         # Who waits for another's answer learns of it before that has its first word: posted at once
         # the waiting line stood above the answer it waited for, for good.
@@ -239,36 +248,61 @@ class _Reply:
             reading = group.create_task(self._read(request))
             aside = (self._tick(), self._show_typing(), self._close_in_time(), self._come_after())
             beside = [group.create_task(each) for each in aside]
-            outcome = await self._writer.run(existing=() if standing is None else standing.messages)
+            # Asked for again, an answer whose message is gone comes in another.
+            ids = () if standing is None else standing.messages
+            outcome = await self._writer.run(existing=ids, renews=standing is not None)
             if outcome != "shown":
                 # Leaving the turn stops its generation: nobody can read it any more.
                 reading.cancel()
             for task in beside:
                 task.cancel()
-        shown_in = self._writer.ids()
-        if outcome == "gone" and len(shown_in) > 1:
-            # Whoever deletes one message of an answer as the next begins left that with a Stop.
-            with suppress(*SENDING_ERRORS):
-                await self._transport.dress(shown_in[-1], None)
         # What was given up stays open in the store: the next start finds it and tries again.
         question = self._transport.question
         if outcome == "given up" and question is not None:
             self._questions.leave_open(question)
-        if outcome == "given up" or (self._view.turn is None and standing is None):
+        turn = self._view.turn if standing is None else standing.turn.id
+        if outcome == "given up" or turn is None:
             return ()
+        is_taken_away = outcome == "gone" and bool(self._writer.lost)
+        is_still_kept = await self._close(turn, standing, is_taken_away=is_taken_away)
+        # Deleted with its question, it is no answer any more.
+        if is_taken_away and is_still_kept and standing is not None:
+            raise RequestRefused(TAKEN_AWAY)
+        return self._writer.ids() if outcome == "shown" else ()
+
+    async def _close(
+        self, turn: TurnId, standing: ShownAnswer | None, *, is_taken_away: bool
+    ) -> bool:
+        """Notes where the answer stands now; was it, where that was looked for, still stored?"""
+        now, shown_in = None, self._writer.ids()
         try:
-            if standing is None and self._view.turn is not None:
-                await self._store.close(self._view.turn)
-            elif standing is not None:
-                # Which one that is the store knows: a retry without a word gave its place back.
-                now = await self._turns.store.answers(standing.turn.id)
-                shown = standing.turn.id if now is None else now.shown
-                beside_it = standing.answers.ids if now is None else now.ids
+            for message in self._writer.lost:
+                await self._store.lost(str(message))
+            # Which one it shows the store knows: a retry without a word gave its place back.
+            if standing is not None or is_taken_away:
+                now = await self._turns.store.answers(turn)
+            if standing is None:
+                await self._store.close(turn)
+            else:
+                shown = turn if now is None else now.shown
+                beside = (standing.answers if now is None else now).ids
                 channel = str(self._transport.channel_id)
-                await self._store.bind(shown, channel, self._writer.ids(), beside_it)
+                await self._store.bind(shown, channel, shown_in, beside)
+            if is_taken_away and shown_in:
+                await self._end_at(shown_in[-1], now)
         except BotError as error:
             _log.warning("reply not closed in the store", error=error.user_message)
-        return self._writer.ids() if outcome == "shown" else ()
+        return now is not None
+
+    async def _end_at(self, message: int, answers: Answers | None) -> None:
+        """Lets what is left of an answer end in a message: its Stop stopped nothing any more."""
+        stored = None if answers is None else await self._turns.store.get(answers.shown)
+        last: MessageView | None = None
+        if stored is not None and answers is not None and not self._view.is_forgotten:
+            place, locale = answers.place(stored.id), self._transport.locale
+            *_, last = restored(stored, has_footer=False, place=place, locale=locale)
+        with suppress(*SENDING_ERRORS):
+            await self._transport.dress(message, last)
 
     async def _read(self, request: TurnRequest) -> None:
         """Takes in events as they come; showing them never holds the turn up."""

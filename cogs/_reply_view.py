@@ -41,8 +41,7 @@ from cogs._view import ONLY, Act, MessageView, View, ended, laid_out, restored, 
 PATIENCE_S = 1.2
 """Seconds of silence before a status is shown: its message would delay the first word's."""
 
-_REST = "-# ⋯"
-"""Stands in messages of the answer before, until it is known whether they are needed."""
+SPARE = MessageView("-# ⋯", is_spare=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +217,7 @@ class ReplyView(View):
             return views
         # Taken away they would come again below what others said since.
         rest = len(standing.messages) - len(views)
-        return (*views, *(MessageView(_REST) for _ in range(rest)))
+        return (*views, *(SPARE for _ in range(rest)))
 
     def _growing(self, text: str, now: float) -> tuple[MessageView, ...]:
         """The messages while the answer is being made."""

@@ -206,7 +206,8 @@ class Transport:
                 return
             except discord.DiscordException as error:
                 # Somebody deleted its webhook: one that stayed had a Stop that stopped nothing.
-                is_gone = fault_of(error) in (DiscordFault.GONE, DiscordFault.EXPIRED)
+                # To a webhook made since, the messages of one before it are unknown.
+                is_gone = fault_of(error) in (DiscordFault.LOST, DiscordFault.EXPIRED)
                 if isinstance(error, discord.HTTPException) and not is_gone:
                     raise
         async with asyncio.timeout(CALL_S):

@@ -79,6 +79,8 @@ class MessageView:
     """Of buttons that say more than their act: whom they take, and the price."""
     pings: int | None = None
     """The one person it may notify; nothing else in it ever notifies anybody."""
+    is_spare: bool = False
+    """It holds a message of the answer before, until it is known whether that is needed."""
 
 
 class View:

@@ -40,7 +40,7 @@ _log = structlog.get_logger(__name__)
 WriteEnd = Literal["shown", "gone", "given up"]
 """How the writing ended.
 
-``gone``: there is no place to show it any more;
+``gone``: there is no place to show it any more, or somebody deleted the message it grew in;
 ``given up``: discord did not take the last words, by many tries or until we left; it may yet.
 """
 
@@ -63,9 +63,19 @@ class Messages:
     """
 
     def __init__(
-        self, ids: Sequence[int] = (), *, is_unsure: bool = False, locale: object = None
+        self,
+        ids: Sequence[int] = (),
+        *,
+        is_unsure: bool = False,
+        renews: Sequence[int] = (),
+        locale: object = None,
     ) -> None:
+        """Of those that ``renews`` names one that was deleted is made anew where it is needed."""
         self._locale = locale
+        self._wordless = set(renews)
+        """Hold no word of this reply: who deletes one takes nothing of it away."""
+        self.lost: set[int] = set()
+        """Found deleted. One whose words came before others stays so, and those grow on."""
         self.made: list[int | None] = [*ids]
         """Their ids in order, those that were there already first; None stands for a lost one."""
         self.most: int | None = None
@@ -79,8 +89,7 @@ class Messages:
 
     def next_step(self, views: Sequence[MessageView]) -> Step | None:
         """The first difference between what should be shown and what is."""
-        if self.most is not None and len(views) > self.most:
-            views = (*views[: self.most - 1], cut_short(views[self.most - 1], self._locale))
+        views = self._fitted(views)
         grown: Step | None = None
         for part, wanted in enumerate(views):
             view = self._stand_ins.get(wanted, wanted)
@@ -92,6 +101,8 @@ class Messages:
                 spilt = views[part + 1]
                 return grown or Step(part + 1, self._stand_ins.get(spilt, spilt), None)
             before = self._shown.get(message_id := self.made[part])
+            if message_id in self.lost:
+                continue
             # What stands there from before goes before what has grown: with words in every edit
             # of the first message, the second kept its old words and buttons for a minute.
             if before is None:
@@ -105,6 +116,18 @@ class Messages:
         if self._orphans:
             return Step(len(self.made), None, self._orphans[0])
         return None
+
+    def _fitted(self, views: Sequence[MessageView]) -> Sequence[MessageView]:
+        """As many as there may be; those that are lost make way where fewer are needed."""
+        if self.most is not None and len(views) > self.most:
+            views = (*views[: self.most - 1], cut_short(views[self.most - 1], self._locale))
+        # What holds the place of a message that is there no more needs none.
+        while len(views) > len(self.made) and views[-1].is_spare:
+            views = views[:-1]
+        spare = max(0, len(self.made) - len(views)) if views else 0
+        for message in [made for made in self.made if made in self.lost][:spare]:
+            self.made.remove(message)
+        return views
 
     async def take(self, step: Step, transport: Transport) -> None:
         """Makes the call and remembers what is shown."""
@@ -125,6 +148,8 @@ class Messages:
             before = self._shown.pop(step.message_id, None)
             await transport.edit(step.message_id, step.view, before)
             self._shown[step.message_id] = step.view
+            if not step.view.is_spare:
+                self._wordless.discard(step.message_id)
         else:
             is_unsure = step.part in self._unsure
             self._unsure.add(step.part)
@@ -138,6 +163,15 @@ class Messages:
     def adapt(self, step: Step, fault: DiscordFault, reason: str) -> bool:
         """Changes what is still to be shown so that the fault cannot recur; False if it cannot."""
         match fault:
+            case DiscordFault.LOST if step.message_id is not None:
+                self.lost.add(step.message_id)
+                spared = self._wordless | self.lost
+                has_later_words = not spared.issuperset(self.made[step.part + 1 :])
+                is_last = step.part == len(self.made) - 1
+                if step.message_id in self._wordless or not (has_later_words or is_last):
+                    self.made.pop(step.part)
+                # Whoever deletes the message in which an answer grows wants it to end.
+                return step.message_id not in self.made or has_later_words
             case DiscordFault.ARCHIVED | DiscordFault.EXPIRED if step.message_id is not None:
                 # The thread takes new messages alone, or the webhook that made this one is gone:
                 # another takes its place.
@@ -175,6 +209,8 @@ class Writer:
         self._kept: set[int] = set()
         self._denied_tries = denied_tries
         self._messages = Messages(locale=transport.locale)
+        self.lost = frozenset[int]()
+        """Messages of it that somebody has deleted."""
         self._news = asyncio.Event()
         self._wakes_at_length = 0
         self._given = Writing(ready=0)
@@ -195,17 +231,26 @@ class Writer:
 
     def ids(self) -> tuple[int, ...]:
         """The messages there are now, in order."""
-        return tuple(message for message in self._messages.made if message is not None)
+        made = self._messages.made
+        return tuple(message for message in made if message not in (None, *self.lost))
 
-    async def run(self, existing: tuple[int, ...] = (), *, is_unsure: bool = False) -> WriteEnd:
+    async def run(
+        self, existing: tuple[int, ...] = (), *, is_unsure: bool = False, renews: bool = False
+    ) -> WriteEnd:
         """Writes until the end is shown, over ``existing`` messages first; early when it cannot.
 
-        With ``is_unsure`` the message behind those may be there, too, and is written over.
+        With ``is_unsure`` the message behind those may be there, too, and is written over. With
+        ``renews`` those that were deleted before are made anew.
         """
         try:
             deferred = await self._transport.begin()
             ids = existing if deferred is None else (*existing, deferred)
-            self._messages = Messages(ids, is_unsure=is_unsure, locale=self._transport.locale)
+            self._messages = Messages(
+                ids,
+                is_unsure=is_unsure,
+                renews=existing if renews else (),
+                locale=self._transport.locale,
+            )
             outcome = None
             while outcome is None:
                 # Before any call: a crash leaves even a message that only says "thinking" noted.
@@ -310,7 +355,12 @@ class Writer:
     async def _failed(self, step: Step, error: BaseException) -> WriteEnd | None:
         """Pauses before the next try, or adapts; an outcome when there is nothing left to try."""
         fault = self._transport.fault_of(error)
-        if self._messages.adapt(step, fault, str(error)):
+        is_adapted = self._messages.adapt(step, fault, str(error))
+        if fault is DiscordFault.LOST and step.message_id is not None:
+            self.lost |= {step.message_id}
+            # Those that are left may show other parts by now.
+            self._kept.clear()
+        if is_adapted:
             _warn("message not taken as it was", error, fault=fault.value)
             return None
         # While text still comes a later call shows it anyway; only the last words are given up on.
@@ -341,7 +391,7 @@ class Writer:
 
     async def _keep_new(self) -> None:
         for part, message_id in enumerate(self._messages.made):
-            if message_id is None or message_id in self._kept or self._keep is None:
+            if message_id is None or message_id in self._kept | self.lost or self._keep is None:
                 continue
             if await self._keep(part, message_id):
                 self._kept.add(message_id)

@@ -21,8 +21,9 @@ ORDER BY number DESC LIMIT :most
 _RUNNING = "SELECT id FROM turn WHERE user = ? AND status = 'running'"
 # The last message of an answer alone has buttons.
 _SHOWN = """
-SELECT channel_id, message_id FROM reply AS last JOIN turn ON turn.id = last.turn
-WHERE user = :user AND part = (SELECT max(part) FROM reply WHERE reply.turn = last.turn)
+WITH there AS (SELECT * FROM reply WHERE message_id NOT IN (SELECT message_id FROM gone))
+SELECT channel_id, message_id FROM there AS last JOIN turn ON turn.id = last.turn
+WHERE user = :user AND part = (SELECT max(part) FROM there WHERE there.turn = last.turn)
 ORDER BY number DESC LIMIT :most
 """
 _THEIRS = "SELECT id FROM turn WHERE user = ?"

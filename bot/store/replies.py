@@ -23,10 +23,14 @@ class ReplyMessage:
     """It still shows a reply under way."""
 
 
-# A turn that was deleted meanwhile gets no message: there is nothing left to find by it.
+# A turn that was deleted meanwhile gets no message: there is nothing left to find by it. In place:
+# a row put in place of another took the mark with it that its message is gone, and the answer was
+# written into nothing each time it was asked for.
 _PUT = """
-INSERT OR REPLACE INTO reply (message_id, channel_id, turn, part, is_open)
+INSERT INTO reply (message_id, channel_id, turn, part, is_open)
 SELECT ?, ?, id, ?, 1 FROM turn WHERE id = ?
+ON CONFLICT (message_id) DO UPDATE
+SET channel_id = excluded.channel_id, turn = excluded.turn, part = excluded.part, is_open = 1
 """
 _TURN_OF = "SELECT turn FROM reply WHERE message_id = ?"
 # A retry once went to the message that the webhook before had made, found it deleted and gave up.
@@ -46,6 +50,7 @@ WHERE turn = ? AND gone.message_id IS NULL ORDER BY part
 _UNBIND = """
 DELETE FROM reply WHERE turn IN (SELECT value FROM json_each(?))
     AND message_id NOT IN (SELECT value FROM json_each(?))
+    AND message_id NOT IN (SELECT message_id FROM gone)
 """
 _CLOSE = "UPDATE reply SET is_open = 0 WHERE turn = ? AND is_open = 1"
 
@@ -82,7 +87,10 @@ class ReplyStore:
     async def bind(
         self, turn: TurnId, channel_id: str, message_ids: Sequence[int], beside: Sequence[TurnId]
     ) -> None:
-        """Let whole messages show this turn, and no others show it or those beside it."""
+        """Let whole messages show this turn, and no others show it or those beside it.
+
+        One that is gone leads to where it led, and shows nothing.
+        """
         ids = [str(message) for message in message_ids]
 
         def change(connection: sqlite3.Connection) -> None:

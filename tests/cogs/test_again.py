@@ -47,7 +47,7 @@ from cogs._access import Access
 from cogs._again import UNSHOWN, Again
 from cogs._loads import Loads
 from cogs._places import DiscordRules
-from cogs._reply import WRITTEN, Replies
+from cogs._reply import TAKEN_AWAY, WRITTEN, Replies
 from cogs._transport import Transport
 from cogs._view import Act, TurnButton
 from cogs._webhooks import Hook, Webhooks
@@ -105,6 +105,7 @@ class Channel:
         self.shown: dict[int, str] = {}
         self.buttons: dict[int, list[str]] = {}
         self.fault: BaseException | None = None
+        self.deleted = set[int]()
         self.calls = 0
         self.called = asyncio.Event()
         self.may_go = asyncio.Event()
@@ -141,6 +142,10 @@ class Channel:
                 self.id = key
 
             async def edit(self, *, content: str | None = None, view: Any = AS_IT_IS) -> None:
+                if self.id in messages.deleted:
+                    messages.shown.pop(self.id, None)
+                    messages.called.set()
+                    raise http_error(404, 10008)
                 messages.take(self.id, content, view)
                 await messages.may_go.wait()
 
@@ -200,6 +205,11 @@ class Scene:
         """Newest pressed or stored answer's id: what the buttons act upon."""
         return f"again{len(self.turns.requests)}" if self.turns.requests else str(TURN)
 
+    def shown(self) -> str:
+        """The answer that stands there by now; what is gone on with stays itself."""
+        retried = [n for n, asked in enumerate(self.turns.requests, 1) if asked.kind == "retry"]
+        return f"again{retried[-1]}" if retried else str(TURN)
+
     async def line(self) -> list[str]:
         """The answers that a new message would go on from."""
         line = await self.store.newest_branch(PlaceId(PLACE), PersonaName("sage"), ALICE)
@@ -207,7 +217,9 @@ class Scene:
 
     async def bound(self) -> dict[str, str]:
         """Which message shows which turn."""
-        rows = await self.lantern.database.fetch("SELECT * FROM reply ORDER BY part")
+        rows = await self.lantern.database.fetch(
+            "SELECT * FROM reply WHERE message_id NOT IN (SELECT * FROM gone) ORDER BY part"
+        )
         assert not any(row["is_open"] for row in rows)
         return {row["message_id"]: row["turn"] for row in rows}
 
@@ -533,6 +545,94 @@ async def test_edits_of_old_messages_keep_to_discords_rate_for_them(
     async with scene(tmp_path, AGAIN, age_h=age_h) as at:
         await at.press(Act.RETRY)
     assert seen == {pacers}
+
+
+async def deleted(at: Scene, message: int, *, is_told: bool) -> None:
+    """A moderator deletes a message of the answer; Discord tells that soon or late."""
+    at.channel.deleted.add(message)
+    if is_told:
+        await at.lantern.replies.lost(str(message))
+
+
+GROWS: Script = (*(step for n in range(20) for step in (TextDelta(f"second{n} "), 0.01)), FINISHED)
+"""From its first word on it goes on only once a test lets it."""
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+@pytest.mark.parametrize("act", [Act.RETRY, Act.CONTINUE])
+async def test_an_answer_deleted_while_it_is_asked_for_again_comes_in_a_new_message(
+    tmp_path: Path, act: Act, *, is_told: bool
+) -> None:
+    async with scene(tmp_path, (STARTED, *GROWS)) as at:
+        (message,) = at.ids
+        async with asyncio.TaskGroup() as tasks:
+            pressed = tasks.create_task(at.press(act))
+            await at.channel.until(message, "second0")
+            await deleted(at, message, is_told=is_told)
+            at.turns.may_end.set()
+        assert said_to(pressed.result()) == [f"❌ {TAKEN_AWAY}"]
+        assert at.channel.shown == {}
+        assert await at.lantern.replies.messages(TurnId(at.shown())) == ()
+        # What was opened on it, such as a thread, still finds its turn.
+        assert await at.lantern.replies.turn_of(str(message)) is not None
+        # The press makes a message, which shows all of what is gone on with.
+        asked = at.interaction()
+        kind = "retry" if act is Act.RETRY else "continue"
+        await at.again.press(asked, kind, TurnId(at.shown()))
+        text = asked.edit_original_response.await_args.kwargs["content"]
+        assert text.startswith("second0" if act is Act.RETRY else "first second0")
+        assert said_to(asked) == []
+
+
+async def test_an_answer_whose_message_was_deleted_unheard_is_answered_in_a_new_one(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        await deleted(at, at.ids[0], is_told=False)
+        at.channel.shown[1] = "somebody else's"
+        await at.again.press(at.interaction(), "retry", TURN)
+        assert list(at.channel.shown) == [1, 2]
+        assert at.channel.shown[2].startswith("second")
+        assert [m.message_id for m in await at.lantern.replies.messages(TurnId("again1"))] == ["2"]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_longer_answer_whose_first_message_is_deleted_goes_on_in_the_others(
+    tmp_path: Path, *, is_told: bool
+) -> None:
+    async with scene(tmp_path, (STARTED, *GROWS), reply="word " * 500, count=2) as at:
+        one, two = at.ids
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(at.press(Act.RETRY))
+            await at.channel.until(one, "second0")
+            await at.channel.until(two, "⋯")
+            await deleted(at, one, is_told=is_told)
+            at.turns.may_end.set()
+        (text,) = at.channel.shown.values()
+        assert text.startswith("second0")
+        assert "second19" in text
+        assert at.channel.buttons[two] == ["Retry", "Other model", "older", "2/2", "newer"]
+        shown = await at.lantern.replies.messages(TurnId("again1"))
+        assert [(row.message_id, row.part) for row in shown] == [(str(two), 0)]
+        # Looked back at, it has again as many as it needs.
+        await at.press(Act.OLDER)
+        assert "".join(at.channel.shown.values()).count("word") == 500
+        assert len(await at.lantern.replies.messages(TURN)) == 2
+
+
+async def test_another_answer_is_looked_at_though_a_message_of_it_was_deleted(
+    tmp_path: Path,
+) -> None:
+    long = (STARTED, TextDelta("second " * 600), FINISHED)
+    async with scene(tmp_path, long, reply="word " * 500, count=2) as at:
+        await at.press(Act.RETRY)
+        gone, *_ = at.channel.shown
+        await deleted(at, gone, is_told=False)
+        await at.press(Act.OLDER)
+        assert "".join(at.channel.shown.values()).count("word") == 500
+        shown = [int(row.message_id) for row in await at.lantern.replies.messages(TURN)]
+        assert shown == list(at.channel.shown)
+        assert gone not in shown
 
 
 async def test_a_command_answers_again_above_and_says_where(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from cogs_doubles import PaperTransport, http_error
 from virtual_time import play
 
 from cogs._faults import DiscordFault
+from cogs._reply_view import SPARE
 from cogs._view import MessageView, cut_short
 from cogs._writer import Messages, Step
 
@@ -132,6 +133,74 @@ def test_the_message_behind_the_last_is_made_before_that_is_changed() -> None:
     assert step.view is not None
     assert (step.part, step.message_id) == (1, None)
     assert "Discord refused" in step.view.content
+
+
+class Reply:
+    """A reply's messages, and what stands in them."""
+
+    def __init__(self, *ids: int, renews: bool = True) -> None:
+        self.messages = Messages(ids, renews=ids if renews else ())
+        self.paper = PaperTransport(shown=dict.fromkeys(ids))
+
+    def show(self, *views: MessageView) -> list[Step]:
+        """The calls that bring all up to date."""
+        steps: list[Step] = []
+        while (step := self.messages.next_step(views)) is not None:
+            steps.append(step)
+            play(self.messages.take(step, self.paper))
+        return steps
+
+    def goes_on(self, without: int, *views: MessageView) -> bool:
+        """Does it, though that message is found deleted as it is to be changed?"""
+        while (step := self.messages.next_step(views)) is not None:
+            if step.message_id == without:
+                return self.messages.adapt(step, DiscordFault.LOST, "")
+            play(self.messages.take(step, self.paper))
+        raise AssertionError(f"{without} was not to be changed")
+
+
+def test_one_that_was_deleted_before_anything_was_shown_in_it_is_made_anew() -> None:
+    reply = Reply(11)
+    assert reply.goes_on(11, A)
+    assert reply.show(A) == [Step(0, A, None)]
+    assert not Reply(11, renews=False).goes_on(11, A)
+
+
+def test_what_was_deleted_while_it_held_a_place_leaves_that_to_the_others() -> None:
+    reply = Reply(11, 12, 13)
+    assert reply.goes_on(12, A, SPARE, SPARE)
+    assert reply.show(A, SPARE, SPARE) == [Step(1, SPARE, 13)]
+    assert reply.messages.made == [11, 13]
+
+
+def test_words_whose_message_is_deleted_go_on_in_one_that_holds_none_yet() -> None:
+    reply = Reply(11, 12)
+    assert reply.show(A, SPARE) == [Step(0, A, 11), Step(1, SPARE, 12)]
+    assert reply.goes_on(11, B, SPARE)
+    # What held the place of the one that is gone is made no more.
+    assert reply.show(B, SPARE) == [Step(0, B, 12)]
+    assert not reply.goes_on(12, C, SPARE)
+
+
+def test_words_before_others_stay_deleted_and_those_grow_on() -> None:
+    reply = Reply(11, 12)
+    assert reply.show(A, B) == [Step(0, A, 11), Step(1, B, 12)]
+    assert reply.goes_on(11, C, B)
+    assert reply.show(C, C) == [Step(1, C, 12)]
+    # With nothing to show none is given up.
+    assert reply.messages.next_step(()) is None
+    assert reply.messages.made == [11, 12]
+    # Where fewer are needed those that are there hold them.
+    assert reply.show(A) == [Step(0, A, 12)]
+    assert reply.messages.made == [12]
+    assert not reply.goes_on(12, B)
+
+
+def test_who_deletes_the_last_of_several_deletes_where_the_words_grow() -> None:
+    reply = Reply(11, 12)
+    assert len(reply.show(A, B)) == 2
+    assert reply.goes_on(11, C, B)
+    assert not reply.goes_on(12, C, C)
 
 
 @pytest.mark.parametrize("error", [http_error(503), RuntimeError("Session is closed")])

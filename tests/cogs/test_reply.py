@@ -22,6 +22,7 @@ from cogs_doubles import (
     ScriptedTurns,
     http_error,
     lantern_of,
+    stored_turn,
 )
 from leftovers import leftovers
 from virtual_time import play
@@ -130,7 +131,7 @@ def test_a_deleted_message_stops_the_work_everywhere() -> None:
     paper = PaperTransport(faults=[None, http_error(404, 10008)])
     store = played(turns, paper)
     assert turns.left_early == 1
-    assert [row.is_open for row in store.rows.values()] == [False]
+    assert store.rows == {}
 
 
 class Beheaded(PaperTransport):
@@ -146,12 +147,41 @@ class Beheaded(PaperTransport):
         await super().edit(message_id, message, before)
 
 
-def test_the_rest_of_an_answer_whose_beginning_was_deleted_has_no_stop() -> None:
-    turns = ScriptedTurns((STARTED, *([TextDelta("word " * 60), 0.5] * 100), FINISHED))
+def test_an_answer_whose_beginning_was_deleted_goes_on_below_it() -> None:
+    turns = ScriptedTurns((STARTED, *([TextDelta("word " * 60), 0.5] * 20), FINISHED))
     paper = Beheaded()
     played(turns, paper)
+    assert turns.left_early == 0
+    assert 0 < sum(text.count("word") for text in paper.texts) < 20 * 60
+    acts = [view.acts if view is not None else None for view in paper.shown.values()]
+    assert acts == [()] * (len(acts) - 1) + [(Act.RETRY, Act.OTHER)]
+
+
+class Curtailed(PaperTransport):
+    """Somebody deletes the last message of an answer as words grow in it."""
+
+    async def edit(
+        self, message_id: int, message: MessageView, before: MessageView | None = None
+    ) -> None:
+        if len(self.shown) > 1 and message_id == max(self.shown):
+            del self.shown[message_id]
+            self.faults, before = [http_error(404, 10008)], None
+        await super().edit(message_id, message, before)
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_an_answer_whose_last_message_was_deleted_ends_in_the_one_before(
+    *, is_stored: bool
+) -> None:
+    turns = ScriptedTurns((STARTED, *([TextDelta("word " * 60), 0.5] * 20), FINISHED))
+    if is_stored:
+        turns.stored[TURN] = stored_turn("word " * 500, "partial")
+    paper = Curtailed()
+    played(turns, paper)
     assert turns.left_early == 1
-    assert [view and view.acts for view in paper.shown.values()] == [()]
+    acts = [view.acts if view is not None else None for view in paper.shown.values()]
+    assert len(acts) == 2
+    assert acts == [(), (Act.CONTINUE, Act.RETRY, Act.OTHER) if is_stored else ()]
 
 
 def test_a_reply_that_could_not_be_shown_stays_open_for_the_next_start() -> None:

@@ -240,7 +240,8 @@ def test_any_other_trouble_of_an_interaction_is_the_writers_to_judge() -> None:
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        (http_error(404, 10008), DiscordFault.GONE),
+        (http_error(404, 10008), DiscordFault.LOST),
+        (http_error(404, 10003), DiscordFault.GONE),
         (http_error(403, 50013), DiscordFault.DENIED),
         (http_error(403, 50001), DiscordFault.DENIED),
         (http_error(403, 50007), DiscordFault.GONE),

@@ -434,9 +434,15 @@ class TestReplies:
         assert ids == ["102", "101"]
         assert [m.message_id for m in await replies.left_open()] == ["102", "101", "200"]
         assert await replies.turn_of("100") == TURN
-        # What was thought to be gone and is written again stands there.
-        await replies.put("100", "9", TURN, 0)
-        assert [m.message_id for m in await replies.messages(TURN)] == ["100", "101"]
+        # An answer that was deleted as it was written stays so, whatever its writer still notes.
+        await replies.put("100", "9", TurnId("b"), 1)
+        await replies.bind(TurnId("b"), "9", [200, 100], ())
+        assert [m.message_id for m in await replies.messages(TurnId("b"))] == ["200"]
+        await replies.bind(TurnId("b"), "9", [], (TURN,))
+        assert await replies.messages(TURN) == await replies.messages(TurnId("b")) == ()
+        # What a thread was opened on still leads to it.
+        assert await replies.turn_of("100") == "b"
+        assert await replies.turn_of("101") is None
 
     async def test_a_message_that_is_gone_shows_nothing_and_still_leads_to_its_turn(
         self, database: Database
