@@ -24,8 +24,9 @@ from bot.sim.tasks import Spawn, first_of
 _STEP_S = 0.05
 _MIN_STEPS = 20
 _MAX_STEPS = 400
-# Nobody watches a load that takes no time grow; each step is a message on the wire all the same.
-_STILL_STEPS = 20
+# Nobody watches a load that takes no time grow; each step is a message on the wire all the same,
+# and twenty of them took longer than all the rest of the load.
+_STILL = (0.25, 0.5, 0.75, 1.0)
 
 
 class Load:
@@ -164,18 +165,22 @@ class Loader:
         broken = self._faults.take("fail_next_load")
         stall = self._faults.take("stall_load")
         seconds = reserved.order.model.size_bytes / self._config.load_bytes_per_s
-        steps = min(_MAX_STEPS, max(_MIN_STEPS, round(seconds / _STEP_S)))
-        steps = _STILL_STEPS if self._clock.stands_still else steps
-        for step in range(1, steps + 1):
-            if await self._clock.sleep_unless(seconds / steps, load.cancelled):
+        told = sorted({*_STILL, *(fault.number for fault in (broken, stall) if fault)})
+        if not self._clock.stands_still:
+            steps = min(_MAX_STEPS, max(_MIN_STEPS, round(seconds / _STEP_S)))
+            told = [step / steps for step in range(1, steps + 1)]
+        so_far = 0.0
+        for fraction in told:
+            if await self._clock.sleep_unless(seconds * (fraction - so_far), load.cancelled):
                 return self._give_up(reserved)
-            if broken is not None and step >= broken.number * steps:
+            if broken is not None and fraction >= broken.number:
                 self._memory.give_up(reserved)
                 self._journal.write(LoadFailed(_real_now(), key, name, broken.text))
                 return LoadFailedError(broken.text)
-            load.progress.advance(step / steps)
-            if stall is not None and step >= stall.number * steps:
+            load.progress.advance(fraction)
+            if stall is not None and fraction >= stall.number:
                 await first_of(stall.lifted.wait(), load.cancelled.wait())
+            so_far = fraction
         return self._settle(reserved)
 
     def _settle(self, reserved: Reservation) -> Instance:

@@ -142,13 +142,13 @@ async def test_a_load_can_be_told_to_fail_once() -> None:
 
 async def test_the_connection_can_be_cut_in_the_middle_of_a_load() -> None:
     async with SimHost(FAST) as host:
-        host.faults.drop_mid_load(at=0.5)
-        host.faults.stall_load(at=0.5)
+        host.faults.drop_mid_load(at=0.4)
+        host.faults.stall_load(at=0.4)
         seen: list[float] = []
         async with lms.AsyncClient(host.address) as client:
             with pytest.raises(lms.LMStudioWebsocketError):
                 await client.llm.load_new_instance("small", on_load_progress=seen.append)
-        assert seen[-1] == 0.5
+        assert seen[-1] == 0.4
         host.faults.clear()
         assert (await host.journal.wait_for(LoadFinished)).key == "small"
 
@@ -172,7 +172,8 @@ async def test_a_load_can_be_held_and_let_go() -> None:
 
 async def test_progress_is_smooth() -> None:
     seen: list[float] = []
-    async with SimHost(FAST) as host, lms.AsyncClient(host.address) as client:
+    passing = replace(FAST, time_scale=1e-6)
+    async with SimHost(passing) as host, lms.AsyncClient(host.address) as client:
         await client.llm.load_new_instance("small", on_load_progress=seen.append)
     assert seen == sorted(seen)
     assert (seen[0], seen[-1]) == (0.0, 1.0)
