@@ -92,9 +92,10 @@ class LoadView(View):
         self.changes += 1
 
     def loses(self, event: FleetEvent) -> bool:
-        """Is it the copy which this load said was ready that has left memory?"""
+        """Is it the copy which this load said was ready that has left memory, and is that news?"""
         ready = self._ready
-        if ready is None or ready.by is None or ready.instance is None:
+        # Of a choice that was changed it is of no account what became of its model.
+        if self.since or ready is None or ready.by is None or ready.instance is None:
             return False
         left = (event.what, event.host, event.instance)
         return left == ("model unloaded", ready.by.host, ready.instance.identifier)

@@ -121,12 +121,11 @@ class Loads:
 
     async def keep(self) -> None:
         """Tells in messages of ended loads what became of them since, until it is cancelled."""
-        async with asyncio.TaskGroup() as group:
-            with self._newsroom.heard_by(self._hear):
-                while True:
-                    ended = await self._overtaken.get()
-                    writer = Writer(ended.view, ended.transport)
-                    group.create_task(writer.run(existing=ended.ids))
+        with self._newsroom.heard_by(self._hear):
+            while True:
+                # One behind the other: two edits of one message may arrive in any order.
+                ended = await self._overtaken.get()
+                await Writer(ended.view, ended.transport).run(existing=ended.ids)
 
     def _follow(
         self, ticket: str, view: LoadView, transport: InteractionTransport, ids: tuple[int, ...]
@@ -137,7 +136,7 @@ class Loads:
         self._ended = dict([*kept.items(), (ticket, ended)][-MOST_FOLLOWED:])
         if view.since:
             # While its end was on the way to Discord.
-            self._overtake(ticket, view.since)
+            self._overtaken.put_nowait(ended)
 
     def _hear(self, news: News) -> None:
         if isinstance(news, FleetEvent):
@@ -157,13 +156,14 @@ class Loads:
             _log.warning("choices not looked up", error=error.user_message)
             return
         for ticket, how in made.items():
-            self._overtake(ticket, how)
+            if views[ticket].since != how:
+                self._overtake(ticket, how)
 
     def _overtake(self, ticket: str, how: str) -> None:
-        ended, live = self._ended.pop(ticket, None), self._live.get(ticket)
+        ended, live = self._ended.get(ticket), self._live.get(ticket)
         if live is not None:
             live.overtake(how)
-        if ended is not None and asyncio.get_running_loop().time() < ended.until:
+        elif ended is not None and asyncio.get_running_loop().time() < ended.until:
             ended.view.overtake(how)
             self._overtaken.put_nowait(ended)
 

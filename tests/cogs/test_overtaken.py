@@ -150,11 +150,19 @@ def test_of_two_who_chose_at_once_the_one_overtaken_reads_so() -> None:
         await place.show(second, stays="stays")
         await asyncio.sleep(10.0)
         assert (reads(first), reads(second)) == (f"{SAID}\n{CHANGED}", SAID)
+        # Nor does it say what became of the model; nor is it told again what it says.
+        place.lantern.newsroom.tell(LEFT)
+        await asyncio.sleep(10.0)
+        assert (reads(first), reads(second)) == (f"{SAID}\n{CHANGED}", TAKEN)
+        assert first.edit_original_response.await_count == 2
+        # Who was told of the model alone is told of the choice.
+        place.changed[str(second.id)] = CHANGED
         # Whose message comes last: at its own end. A choice in vain has nothing to undo any more.
         place.changed[str(third.id)] = CHANGED
         await place.show(third, stays="stays", end=replace(READY, by=None))
         await asyncio.sleep(10.0)
         assert reads(third).endswith(f"right now.\n{CHANGED}")
+        assert reads(second) == f"{SAID}\n{CHANGED}"
         assert third.edit_original_response.await_args.kwargs["view"] is None
 
     played(story)
