@@ -41,6 +41,7 @@ import concurrent.futures.process, uuid, webbrowser, getpass
 
 pair, unix = socket.socketpair, socket.AF_UNIX
 socket.socketpair = lambda *_, **__: pair(unix)  # on Windows Python makes one of AF_INET
+os.process_cpu_count = os.cpu_count  # which it is where nobody knows sched_getaffinity
 
 for name in {sorted(POSIX_MODULES)!r}:
     sys.modules[name] = None
