@@ -23,13 +23,14 @@ from bot.domain.events import (
     Stopped,
     Waking,
 )
-from bot.domain.hosts import Drain, HostSnapshot, Instance
+from bot.domain.hosts import AWAY, Drain, HostSnapshot, Instance
 from bot.domain.ids import AUTO, ModelKey, ProviderName, UserId
 from bot.policy.budget import dollars_text, span_of, whose
 from bot.policy.choice import as_others_read
 from bot.policy.foresight import foretold
 from bot.policy.names import shown_name
 from bot.policy.outages import OutageRecord
+from bot.policy.placement import CANNOT_LOAD
 from bot.policy.retry import ROWS
 
 _BAR_CELLS = 16
@@ -462,6 +463,8 @@ def fleet_notice(event: FleetEvent) -> str:
 def state_text(host: HostSnapshot, now: float) -> str:
     """How a host stands, why, and how long it drains."""
     why = f": {host.reason}" if host.reason and host.state != "up" else ""
+    if host.interface == "/v1" and host.state not in AWAY:
+        why = f": {CANNOT_LOAD[host.interface]}"
     drains = ""
     if host.drained_until is not None:
         left_s = max(0.0, host.drained_until - now)

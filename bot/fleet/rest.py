@@ -17,6 +17,7 @@ from bot.domain.ids import InstanceId
 from bot.fleet import inventory
 from bot.fleet.client import REST_SAYS, LoadValue, Stop
 from bot.fleet.inventory import Garbled
+from bot.policy.placement import CANNOT_LOAD
 
 CALL_S = 10.0
 MOST_BYTES = 32 * 1024 * 1024
@@ -34,10 +35,6 @@ _LISTINGS = {
 }
 _GENERATIONS = {"/api/v1": "0.4 or newer", "/api/v0": "0.3", "/v1": ""}
 """The generation an interface proves: ``/api/v1`` came with 0.4, ``/api/v0`` alone is 0.3.6 on."""
-_CANNOT_LOAD = (
-    "This host offers no interface for loading models: its WebSocket is closed to Lantern and it is"
-    " older than LM Studio 0.4."
-)
 _MEMORY = re.compile(
     r"insufficient system resources|guardrail|insufficient (?:v?ram|memory)|out of memory|"
     r"not enough (?:v?ram|memory)",
@@ -193,8 +190,8 @@ class RestClient:
         It has no cancel either: a load to be stopped is unloaded the moment it is there. It takes
         no TTL.
         """
-        if self.interface != "/api/v1":
-            raise Unavailable(_CANNOT_LOAD, FailureKind.LOAD_FAILED)
+        if self.interface in CANNOT_LOAD:
+            raise Unavailable(CANNOT_LOAD[self.interface], FailureKind.LOAD_FAILED)
         # No word comes before the end, so the long deadline counts from here.
         on_progress(0.0)
         body: dict[str, object] = {"model": order.model_key}
@@ -215,8 +212,8 @@ class RestClient:
     async def unload(self, instance: Instance, *, even_busy: bool = True) -> None:
         """Unloads by ``/api/v1``, also what is busy: REST does not tell."""
         del even_busy
-        if self.interface != "/api/v1":
-            raise Unavailable(_CANNOT_LOAD, FailureKind.BAD_REQUEST)
+        if self.interface in CANNOT_LOAD:
+            raise Unavailable(CANNOT_LOAD[self.interface], FailureKind.BAD_REQUEST)
         body = {"instance_id": instance.identifier}
         status, answer = await self._api.send("POST", "/api/v1/models/unload", body)
         if status >= 400 and status != 404:

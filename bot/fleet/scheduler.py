@@ -517,6 +517,8 @@ class Scheduler:
             case Hopeless(kind=FailureKind.DOES_NOT_FIT, reason=reason):
                 # A host's own words may be a sentence already.
                 return replace(placed, reason=NO_ROOM.format(key, name, reason.rstrip(".")))
+            case Hopeless(kind=FailureKind.LOAD_FAILED, reason=reason):
+                return replace(placed, reason=f"{name} is {reason}.")
             case Hopeless():
                 return replace(placed, reason=f"{name} does not have `{key}`.")
             case _:

@@ -3,6 +3,7 @@
 ``place`` is asked by routing, to predict, and by the host's scheduler, to act: both give it the
 host's snapshot and what is in memory, so that a host is never refused for what it would have done.
 
+0. Nothing is loaded where Lantern has no word for it, whatever leaves.
 1. Own idle copies of the same model leave first: they were outgrown, or nobody would load another.
 2. The load fits beside the rest: it may start.
 3. It fits once the idle instances that will be missed least have left: those, and no more than
@@ -35,6 +36,7 @@ from bot.domain.hosts import (
     GUESSES,
     HostSnapshot,
     Instance,
+    Interface,
     LoadLimits,
     LoadOrder,
     Model,
@@ -44,6 +46,13 @@ from bot.domain.hosts import (
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.domain.values import value
+
+CANNOT_LOAD: Mapping[Interface | None, str] = {
+    "/api/v0": "LM Studio 0.3 with its WebSocket closed to Lantern: nothing can be loaded there",
+    "/v1": "not LM Studio 0.3 or newer: Lantern can neither load models there nor see what is "
+    "loaded, and sends nothing there",
+}
+"""Why nothing can be loaded by an interface: what such a host is."""
 
 GRACE = 1.1
 """A model so much over the memory is for the host to decide: refused by a formula, one that would
@@ -111,6 +120,9 @@ def place(
     """
     key, models = wishes[0].model_key, host.models
     model = models.get(key)
+    # 0.
+    if (words := CANNOT_LOAD.get(host.interface)) is not None:
+        return Hopeless(FailureKind.LOAD_FAILED, words)
     if model is None:
         words = "in memory with too small a context, and not on the disk to be loaded again"
         return Hopeless(FailureKind.NOT_THERE, words)

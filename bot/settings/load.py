@@ -252,20 +252,20 @@ def _twin_faults(merged: Layer, redactor: Redactor) -> Iterator[str]:
         hosts = split_hosts(merged.values.get("hosts"))
     except ValueError:
         return
-    seen: dict[tuple[str, str], int] = {}
+    seen: dict[tuple[str, str], tuple[int, str]] = {}
     for at, host in enumerate(hosts if isinstance(hosts, list) else ()):
         address = address_of(host)
         if address is None:
             continue
-        given = {"address": address}
-        # Hosts without a name are called by their address, which is compared already.
-        if isinstance(host, dict) and host.get("name") is not None:
-            given["name"] = str(host["name"])
-        for key, value in given.items():
-            first = seen.setdefault((key, value.casefold()), at)
+        # Hosts without a name are called by their address: one whose name is the address of such
+        # a host took its place, and nothing told of it.
+        name = host.get("name") if isinstance(host, dict) else None
+        called = (address, "address") if name is None else (str(name), "name")
+        for kind, (value, key) in (("address", (address, "address")), ("name", called)):
+            first, its = seen.setdefault((kind, value.casefold()), (at, key))
             if first != at:
                 path: KeyPath = ("hosts", at, key)
-                words = f"{dotted(path)} is {shown(value, redactor)}, and so is hosts.{first}.{key}"
+                words = f"{dotted(path)} is {shown(value, redactor)}, and so is hosts.{first}.{its}"
                 yield f"{merged.origin(path)}: {words}; expected another one for each host"
 
 

@@ -10,6 +10,7 @@ from bot.domain.hosts import AWAY, FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
 from bot.policy.names import nearest
+from bot.policy.placement import CANNOT_LOAD
 
 Mark = Literal["ok", "advice", "warning", "fault"]
 
@@ -31,10 +32,7 @@ def host_findings(host: HostSnapshot) -> tuple[Finding, ...]:
     if host.interface == "/v1":
         # Ollama answers /v1/models too, and was called an old LM Studio that needs an update.
         brand = host.version or "a server that speaks /v1 and none of LM Studio's own interfaces"
-        found = (
-            f"{brand}: not LM Studio 0.3 or newer; {counted(len(host.models), 'model')} listed. "
-            "Lantern cannot load models there, nor see what is loaded, so it sends nothing there"
-        )
+        found = f"{brand}: {CANNOT_LOAD['/v1']}; {counted(len(host.models), 'model')} listed"
         return (Finding("warning", subject, found),)
     interface = host.interface if host.interface is not None else "?"
     loaded = ", ".join(str(i.identifier) for i in host.instances) or "nothing"
@@ -68,7 +66,9 @@ def _down_text(host: HostSnapshot) -> str:
 
 def _advice(host: HostSnapshot) -> list[str]:
     advice: list[str] = []
-    if host.interface != "SDK socket":
+    if host.interface in CANNOT_LOAD:
+        advice.append(f"it is {CANNOT_LOAD[host.interface]}; only what others load there is used")
+    elif host.interface != "SDK socket":
         advice.append("the SDK socket is closed: loads work, but show no progress")
     # A request by another program loads its model just in time and puts out what was so loaded.
     if host.lists_only_loaded is False:

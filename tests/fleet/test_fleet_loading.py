@@ -556,7 +556,7 @@ async def test_an_old_host_with_closed_sockets_serves_what_is_loaded_and_says_th
         await sim.preload(ONE)
         async with fleet_over(sim) as bench:
             assert (await bench.use())[0].identifier == ONE
-            with fails(FailureKind.LOAD_FAILED, match="no interface for loading"):
+            with fails(FailureKind.LOAD_FAILED, match=r"LM Studio 0\.3 with its WebSocket closed"):
                 await bench.use(TWO)
 
 

@@ -16,6 +16,7 @@ from bot.fleet.effects import Grant, StartUnload
 from bot.fleet.queue import Ticket
 from bot.fleet.scheduler import PULSE_S, Scheduler
 from bot.fleet.speeds import History
+from bot.policy.placement import CANNOT_LOAD
 
 ONE, TWO = ModelKey("one"), ModelKey("two")
 
@@ -947,6 +948,21 @@ def test_an_instance_somebody_waits_for_is_not_swept_away() -> None:
     play.leave("ada")
     play.after(60)
     assert sweep(play) == ["unload one"]
+
+
+@pytest.mark.parametrize("is_seen_first", [True, False])
+def test_where_nothing_can_be_loaded_whoever_asks_is_told_so_and_no_load_begins(
+    *, is_seen_first: bool
+) -> None:
+    play = Playbook("one")
+    report = replace(play.report(), interface="/v1")
+    if is_seen_first:
+        play.see(report)
+    said = play.ask("ada", "one")
+    if not is_seen_first:
+        said = play.see(report)
+    assert said == ["refuse ada load failed"]
+    assert str(play.refused["ada"]) == f"{HOST} is {CANNOT_LOAD['/v1']}."
 
 
 def used_at(play: Playbook, last_used: int) -> Report:

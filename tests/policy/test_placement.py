@@ -10,10 +10,20 @@ from hypothesis import strategies as st
 from policy_builders import EMBED, GB, GEMMA, NOW, QWEN, host, instance, instances, model
 
 from bot.domain.errors import FailureKind
-from bot.domain.hosts import HostSnapshot, Instance, LoadLimits, LoadOrder, Model, Together, Wish
+from bot.domain.hosts import (
+    HostSnapshot,
+    Instance,
+    Interface,
+    LoadLimits,
+    LoadOrder,
+    Model,
+    Together,
+    Wish,
+)
 from bot.domain.ids import ModelKey
 from bot.domain.personas import LoadSettings
 from bot.policy.placement import (
+    CANNOT_LOAD,
     DEFAULT_CONTEXT,
     GRACE,
     Hopeless,
@@ -84,6 +94,16 @@ def test_only_own_unpinned_lease_free_instances_idle_for_their_ttl_go(
 def test_foreign_idle_instances_go_only_when_told_to() -> None:
     foreign = instance(own=False, idle_s=100, ttl_s=10)
     assert plan_idle_eviction([foreign], NOW, evict_foreign=True) == (foreign,)
+
+
+@pytest.mark.parametrize("interface", ["/api/v0", "/v1"])
+def test_where_nothing_can_be_loaded_nothing_is_placed_and_nobody_leaves(
+    interface: Interface,
+) -> None:
+    placed = _place(replace(_host(max_loaded=1), interface=interface), instance(QWEN, own=True))
+    assert placed == Hopeless(FailureKind.LOAD_FAILED, CANNOT_LOAD[interface])
+    can = _place(replace(_host(), interface="/api/v1"))
+    assert isinstance(can, Placement)
 
 
 def test_the_longest_idle_goes_first() -> None:

@@ -73,6 +73,8 @@ FILE_FAULTS = [
     ("hosts: [{address: a, name: ' a'}]", 1, 'hosts.0.name is " a"; expected one line of text,'),
     ('hosts: [{address: a, token_env: STUDIO_TOKEN}]', 1, 'hosts.0.token_env names STUDIO_TOKEN,'),
     ('hosts: [{address: a, token_env: MYTOKEN}]', 1, 'hosts.0.token_env names MYTOKEN,'),
+    ('hosts:\n- {name: "b:1234", address: a}\n- b', 3, 'hosts.1.address is "b:1234", and so is'),
+    ('hosts:\n- b\n- {name: "B:1234", address: a}', 3, 'hosts.1.name is "B:1234", and so'),
     ('hosts:\n- a\n- A:1234', 3, 'hosts.1.address is "a:1234", and so is hosts.0.address;'),
     ('hosts:\n- {address: a, name: x}\n- address: b\n  name: X', 4, 'hosts.1.name is "X", and so'),
     ('providers: {foo: {model: x}}', 1, 'providers.foo.base_url is missing'),

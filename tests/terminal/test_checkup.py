@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from bot.chat.catalog import Catalog
+from bot.documents.shelf import PersonaShelf
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
 from bot.domain.personas import LoadSettings, Persona
+from bot.policy.placement import CANNOT_LOAD
 from bot.terminal.checkup import Finding, host_findings, persona_findings
+from bot.terminal.facts import HOST_COLUMNS, host_row
 
 QWEN = ModelKey("qwen/qwen3-8b")
 DEFAULT = PersonaName("default")
@@ -63,6 +68,25 @@ def test_what_is_no_lm_studio_is_called_by_its_name(version: str, named: str) ->
     assert line.mark == "warning"
     assert named in line.text
     assert "LM Studio Ollama" not in line.text
+
+
+def test_every_table_says_of_what_is_no_lm_studio_what_the_check_up_says() -> None:
+    other, words = replace(UP, interface="/v1", version="Ollama 0.12.6"), CANNOT_LOAD["/v1"]
+    (line,) = host_findings(other)
+    snapshot = FleetSnapshot({other.name: other}, 0.0)
+    shelf = PersonaShelf(Path("nowhere"), Persona(DEFAULT))
+    catalog = Catalog(lambda: snapshot, shelf, lambda _a, _b, _c: ())
+    row = dict(zip(HOST_COLUMNS, host_row(other, 0.0), strict=True))
+    assert words in line.text
+    assert row["state"] == f"up: {words}"
+    assert (catalog.option(QWEN).mark, catalog.option(QWEN).seconds) == (words, None)
+    assert host_row(replace(other, state="down", reason="gone"), 0.0)[2] == "down: gone"
+
+
+def test_an_old_lm_studio_with_its_socket_closed_is_told_what_it_lacks() -> None:
+    advice = [line.text for line in host_findings(replace(UP, interface="/api/v0"))]
+    assert any(CANNOT_LOAD["/api/v0"] in text for text in advice)
+    assert not any("loads work" in text for text in advice)
 
 
 def test_keys_of_a_persona_that_change_nothing_are_told() -> None:
