@@ -1,8 +1,8 @@
 """Clients' requests under way: what each is doing now, who looks on, and how one is ended."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -57,7 +57,7 @@ class Flight:
     error: BaseException | None = None
     """Why it is not whole."""
     scope: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
-    """Entered around the work."""
+    """Entered around the work, inside of what ``Flights.open`` gives."""
 
     def routed(self, route: Route) -> None:
         """Who will be asked is known."""
@@ -155,11 +155,13 @@ class Flights:
         """Oldest first; safe against changes meanwhile."""
         return iter(tuple(self._all.values()))
 
-    @asynccontextmanager
-    async def open(
+    @contextmanager
+    def open(
         self, id: TurnId, user: UserId, form: str, model: ModelKey, *, is_stream: bool
-    ) -> AsyncGenerator[Flight]:
-        """One more, while the block runs; lets it be ended, notes how it ended and tells of it.
+    ) -> Generator[Flight]:
+        """One more, while the block runs; notes how it ended and tells of it.
+
+        Its work is done within its ``scope``, by which it is ended.
 
         Raises:
             BotError: it was ended by this; ``RequestCancelled`` by an admin.
@@ -171,8 +173,7 @@ class Flights:
         try:
             self._tell(FlightNews("began", flight))
             try:
-                async with flight.scope:
-                    yield flight
+                yield flight
             except TimeoutError as error:
                 if not flight.scope.expired():
                     raise

@@ -139,13 +139,12 @@ class HostRelaying:
         fields = {**request.fields, "model": endpoint.model}
         if request.form == "embeddings" or not request.is_stream:
             body = json.dumps(fields).encode()
-            answer, _, usage = await self._inference.relay_whole(
+            answer, told, relay.usage = await self._inference.relay_whole(
                 endpoint, request.path, body, MOST_BYTES
             )
-            relay.heard(heard())
-            relay.usage = usage
+            relay.heard(heard(is_whole=True))
             relay.has_written = True
-            await sink.write(answer)
+            await sink.write(answer, told)
             return
         if request.form in ("chat", "text"):
             fields["stream_options"] = {"include_usage": True}
@@ -163,9 +162,10 @@ class HostRelaying:
         async with sent as (chunks, newest_at):
             try:
                 async for data in chunks:
-                    relay.heard(heard(newest_at))
                     relay.has_written = True
                     await sink.write(data)
+                    # Behind that: nobody waits for it, and the client does for the first word.
+                    relay.heard(heard(newest_at))
             finally:
                 # A read is heard of after it came, unless it went straight.
                 if relay.last_at is not None:

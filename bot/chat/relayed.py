@@ -76,8 +76,8 @@ class Sink(Protocol):
         """Id and time of chunks sent before the host's first; None where none were."""
         ...
 
-    async def write(self, data: bytes) -> None:
-        """Bytes of the answer, in its own form."""
+    async def write(self, data: bytes, told: Mapping[str, object] | None = None) -> None:
+        """Bytes of the answer, in its own form; of a whole one what they tell, too."""
         ...
 
     def straight(self, chunks: bytes) -> bool:

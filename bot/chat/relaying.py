@@ -110,11 +110,12 @@ class Relaying:
             words = "Lantern is restarting and takes no new requests just now."
             raise NoCandidates(words, (FailureKind.BUSY,))
         model = request.resolved.model
-        async with self.flights.open(
+        with self.flights.open(
             request.id, request.user, request.form, model, is_stream=request.is_stream
         ) as flight:
-            flight.receipt = await self._answer(request, sink, flight)
-            return flight.receipt
+            async with flight.scope:
+                flight.receipt = await self._answer(request, sink, flight)
+        return flight.receipt
 
     async def _answer(self, request: RelayRequest, sink: Sink, flight: Flight) -> Receipt:
         judge = partial(self._judge, request)

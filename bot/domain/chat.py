@@ -372,11 +372,11 @@ class Receipt:
     model: ModelKey | None = None
     host: HostName | None = None
     provider: ProviderName | None = None
-    usage: Usage = field(default_factory=Usage)
-    timing: Timing = field(default_factory=Timing)
+    usage: Usage = Usage()
+    timing: Timing = Timing()
     finish: FinishReason = "stop"
     cost_micro_usd: int = 0
-    route: Route = field(default_factory=Route)
+    route: Route = Route()
     attempts: tuple[Rejection, ...] = ()
     """Who was asked and failed, in order."""
     choice_reason: str = ""

@@ -7,8 +7,8 @@ asked for it first.
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar, assert_never
 
@@ -238,22 +238,10 @@ class Host:
             self._snapshot = HostSnapshot(name, address, "down", BROKEN)
         return self._snapshot
 
-    @asynccontextmanager
-    async def lease(self, wish: Wish) -> AsyncGenerator[Lease]:
-        """Asks for an instance, and gives it back when the block is left.
-
-        Leaving awaits nothing, so that a turn cancelled while it leaves holds nothing either.
-        """
+    def lease(self, wish: Wish) -> Lease:
+        """To be entered: asks for an instance, and gives it back when the block is left."""
         ticket = Ticket(next(self._tickets))
-        lease = Lease(ticket, self._config, wish, lambda: self.feed(Scheduler.on_tick))
-        self._delivery.leases[ticket] = lease
-        self.feed(Scheduler.on_asked, ticket, wish)
-        try:
-            yield lease
-        finally:
-            del self._delivery.leases[ticket]
-            self.feed(Scheduler.on_left, ticket)
-            self._delivery.set_out(ticket)
+        return Lease(ticket, self._config, wish, self._asks, self._leaves, self._tick)
 
     def is_in_line(self, lease: Lease) -> bool:
         """Is it neither granted nor refused what it waits for, told or not?"""
@@ -371,6 +359,15 @@ class Host:
 
     # --- events in, effects out -----------------------------------------------------------
 
+    def _asks(self, lease: Lease) -> None:
+        self._delivery.leases[lease.ticket] = lease
+        self.feed(Scheduler.on_asked, lease.ticket, lease.wish)
+
+    def _leaves(self, lease: Lease) -> None:
+        del self._delivery.leases[lease.ticket]
+        self.feed(Scheduler.on_left, lease.ticket)
+        self._delivery.set_out(lease.ticket)
+
     def feed(
         self,
         on: Callable[Concatenate[Scheduler, float, P], Effects],
@@ -380,7 +377,7 @@ class Host:
         """Gives the scheduler there is one event, and carries out what it decides."""
         effects: Effects = ()
         try:
-            effects = on(self._scheduler, self._now(), *args, **kwargs)
+            effects = on(self._scheduler, self._loop.time(), *args, **kwargs)
             for effect in effects:
                 self._carry_out(effect)
         except BotError:
@@ -409,6 +406,9 @@ class Host:
 
     def _ring(self) -> None:
         self._timer = None
+        self._tick()
+
+    def _tick(self) -> None:
         self.feed(Scheduler.on_tick)
 
     def _carry_out(self, effect: Effect) -> None:

@@ -31,9 +31,24 @@ class Lease:
     """
 
     def __init__(
-        self, ticket: Ticket, config: HostConfig, wish: Wish, on_late: Callable[[], object]
+        self,
+        ticket: Ticket,
+        config: HostConfig,
+        wish: Wish,
+        asks: Callable[["Lease"], None],
+        leaves: Callable[["Lease"], None],
+        on_late: Callable[[], None],
     ) -> None:
-        """``on_late`` lets the scheduler look when the asker's time to wait is over."""
+        """Made for one ``async with``.
+
+        Args:
+            ticket: The asker's place.
+            config: Of the host.
+            wish: What is asked for.
+            asks: Tells the host's scheduler of it.
+            leaves: Gives everything back.
+            on_late: Lets the scheduler look when the asker's time to wait is over.
+        """
         self.ticket = ticket
         self.wish = wish
         self.grant: Grant | None = None
@@ -45,7 +60,7 @@ class Lease:
         self.spoke_at = math.inf
         """When the first word of its answer came."""
         self._config = config
-        self._on_late = on_late
+        self._asks, self._leaves, self._on_late = asks, leaves, on_late
         self._steps: deque[Progress] = deque()
         self._refusal: BotError | None = None
         self._news = asyncio.Event()
@@ -54,6 +69,15 @@ class Lease:
         """When its asker began to wait, here or elsewhere."""
         wait_s = wish.max_wait_s
         self._deadline = None if wait_s is None else self.began_at + wait_s
+
+    # Nothing is awaited on the way in or out: a turn cancelled while it leaves holds nothing. No
+    # generator, either: of the kind that awaits, the loop keeps account of each.
+    async def __aenter__(self) -> Self:
+        self._asks(self)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leaves(self)
 
     @property
     def granted(self) -> Grant:

@@ -2,9 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
 
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import AWAY, HostSnapshot, Instance, ModelKind, Report
@@ -27,19 +27,6 @@ COUNT_S = 0.3
 """How long it waits for the host's own count of its tokens, where that could change what fits."""
 
 
-class Heard(Protocol):
-    """Called as words come."""
-
-    def __call__(self, newest_at: Callable[[], float] = ...) -> float:
-        """Notes words that came now, and gives the moment, on the event loop's clock.
-
-        Args:
-            newest_at: At an answer's first call: tells when its newest word came, where it is not
-                called for each of them.
-        """
-        ...
-
-
 class HostReader:
     """Reads one host's lists, and takes words of its answers for signs of life.
 
@@ -60,14 +47,14 @@ class HostReader:
         """When the newest list that the scheduler was told was asked for."""
         self._link = link
         self._rules = rules
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._on_listed = on_listed
-        self._on_spoke = on_spoke
+        self.on_spoke = on_spoke
         self.heard_at = -math.inf
         """When it last said anything of a load, or in an answer that is over."""
-        self._spoke: dict[Ticket, tuple[InstanceRef, Callable[[], float]]] = {}
+        self.spoke: dict[Ticket, tuple[InstanceRef, Callable[[], float]]] = {}
         """Each answer under way: by which instance, and what tells when its newest word came."""
-        self._ended: dict[InstanceRef, float] = {}
+        self.ended: dict[InstanceRef, float] = {}
         """When the newest word came of the newest answer that is over and was well."""
         self._looks: dict[ModelKey, tuple[asyncio.Lock, float]] = {}
         """Who looks for copies of a model now, and when the newest look began."""
@@ -141,9 +128,9 @@ class HostReader:
         granted, now = lease.granted.instance, asyncio.get_running_loop().time()
         key, reference = granted.model_key, reference_of(granted)
         try:
-            ended_at = self._ended.get(reference, -math.inf)
+            ended_at = self.ended.get(reference, -math.inf)
             is_spoken = any(
-                r == reference and now - at() < VOUCHED_S for r, at in self._spoke.values()
+                r == reference and now - at() < VOUCHED_S for r, at in self.spoke.values()
             )
             if not is_spoken and now - ended_at >= ENDED_S:
                 await self.look(key, granted.kind, max(lease.asked_at, now - VOUCHED_S))
@@ -151,7 +138,7 @@ class HostReader:
             # A machine that reads a long prompt may have no time to answer, and is there.
             if error.kind is not FailureKind.TIMEOUT:
                 raise
-        host = self._snapshot()
+        host = self.snapshot()
         # One interface tells references and another none: then the name has to do.
         is_there = any(
             copy.identifier == granted.identifier
@@ -162,59 +149,16 @@ class HostReader:
             text = f"`{key}` is not in memory on {host.name} any more."
             raise Unavailable(text, FailureKind.NOT_THERE)
 
-    @asynccontextmanager
-    async def first_word_within(self, seconds: float, lease: Lease) -> AsyncGenerator[Heard]:
+    def first_word_within(self, seconds: float, lease: Lease) -> "Heard":
         """Around one request by a lease; whoever sends it calls what this gives at its words.
 
         Until its first delta the host may say nothing for so long. Words of other answers there
         and the progress of a load are signs of life: the time counts from the newest of them.
 
         Raises:
-            HostUnreachable: the host hangs: it said nothing for so long.
+            HostUnreachable: on leaving; the host hangs: it said nothing for so long.
         """
-        loop = asyncio.get_running_loop()
-        sent_at, ticket, reference = loop.time(), lease.ticket, reference_of(lease.granted.instance)
-        heard_at = sent_at
-
-        def heard(newest_at: Callable[[], float] = lambda: heard_at) -> float:
-            nonlocal heard_at
-            heard_at = loop.time()
-            if ticket not in self._spoke:
-                lease.spoke_at = heard_at
-                self._on_spoke(ticket)
-                self._spoke[ticket] = (reference, newest_at)
-            return heard_at
-
-        # Is given itself: known from around it, it held itself, and with it what the whole answer
-        # took, until garbage was looked for.
-        def look(again: Callable[..., None]) -> None:
-            newest = max((at() for _, at in self._spoke.values()), default=sent_at)
-            due = max(sent_at, self.heard_at, newest) + seconds
-            if ticket in self._spoke:
-                return
-            if (left_s := due - loop.time()) > 0.0:
-                timers[0] = loop.call_later(max(LEAST_TIMER_S, left_s), again, again)
-            else:
-                limit.reschedule(loop.time())
-
-        try:
-            async with asyncio.timeout(None) as limit:
-                timers = [loop.call_later(seconds, look, look)]
-                try:
-                    yield heard
-                    if ticket in self._spoke:
-                        self._ended[reference] = self._spoke[ticket][1]()
-                except BaseException:
-                    # Whatever broke it may have taken the instance along.
-                    self._ended.pop(reference, None)
-                    raise
-                finally:
-                    timers.pop().cancel()
-                    if ticket in self._spoke:
-                        self.heard_at = max(self.heard_at, self._spoke.pop(ticket)[1]())
-        except TimeoutError as error:
-            text = f"{self._snapshot().name} said nothing for {seconds:.0f} s: it hangs."
-            raise HostUnreachable(text, FailureKind.TIMEOUT) from error
+        return Heard(self, seconds, lease)
 
     async def look(self, key: ModelKey, kind: ModelKind, since: float) -> None:
         """Reads the host's whole list when its copies of a model are not those we know.
@@ -226,7 +170,7 @@ class HostReader:
         if max(looked_at, self.listed_at) >= since:
             return
         async with lock, self._link.within(LOOK_S):
-            host, began = self._snapshot(), asyncio.get_running_loop().time()
+            host, began = self.snapshot(), asyncio.get_running_loop().time()
             if host.state in AWAY - {"unknown"}:
                 # Whoever looked first has told: nobody else need knock at a dead host.
                 raise HostUnreachable(f"{host.name} is away: {host.reason}")
@@ -237,7 +181,7 @@ class HostReader:
 
     async def _compare(self, key: ModelKey, kind: ModelKind) -> None:
         copies = await self.copies(key, kind)
-        known = {reference_of(i) for i in self._snapshot().instances if i.model_key == key}
+        known = {reference_of(i) for i in self.snapshot().instances if i.model_key == key}
         while copies != known:
             acts, began = self.acts, asyncio.get_running_loop().time()
             residents = await self._link.ask(self.residents)
@@ -245,3 +189,74 @@ class HostReader:
                 self.listed_at = began
                 self._on_listed(residents)
                 return
+
+
+class Heard:
+    """What ``HostReader.first_word_within`` gives: called as words come, left when all is heard."""
+
+    def __init__(self, reader: HostReader, seconds: float, lease: Lease) -> None:
+        self._reader = reader
+        self._seconds = seconds
+        self._lease = lease
+        self._reference = reference_of(lease.granted.instance)
+        self._loop = asyncio.get_running_loop()
+        self._sent_at = self._heard_at = self._loop.time()
+        self._limit = asyncio.timeout(None)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __call__(
+        self, newest_at: Callable[[], float] | None = None, *, is_whole: bool = False
+    ) -> float:
+        """Notes words that came now, and gives the moment, on the event loop's clock.
+
+        Args:
+            newest_at: At an answer's first call: tells when its newest word came, where it is not
+                called for each of them.
+            is_whole: Nothing more comes. The lease that ends with it tells that it was read.
+        """
+        self._heard_at, lease, reader = self._loop.time(), self._lease, self._reader
+        if lease.ticket not in reader.spoke:
+            lease.spoke_at = self._heard_at
+            if not is_whole:
+                reader.on_spoke(lease.ticket)
+            reader.spoke[lease.ticket] = self._reference, newest_at or (lambda: self._heard_at)
+        return self._heard_at
+
+    async def __aenter__(self) -> Self:
+        await self._limit.__aenter__()
+        self._timer = self._loop.call_later(self._seconds, self._look)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        reader = self._reader
+        if self._timer is not None:
+            self._timer.cancel()
+        _, newest_at = reader.spoke.pop(self._lease.ticket, (None, None))
+        if newest_at is not None:
+            reader.heard_at = max(reader.heard_at, newest_at())
+        # Whatever broke it may have taken the instance along.
+        if error is not None:
+            reader.ended.pop(self._reference, None)
+        elif newest_at is not None:
+            reader.ended[self._reference] = newest_at()
+        try:
+            await self._limit.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            text = f"{reader.snapshot().name} said nothing for {self._seconds:.0f} s: it hangs."
+            raise HostUnreachable(text, FailureKind.TIMEOUT) from late
+
+    def _look(self) -> None:
+        reader = self._reader
+        if self._lease.ticket in reader.spoke:
+            return
+        newest = max((at() for _, at in reader.spoke.values()), default=self._sent_at)
+        due = max(self._sent_at, reader.heard_at, newest) + self._seconds
+        if (left_s := due - self._loop.time()) > 0.0:
+            self._timer = self._loop.call_later(max(LEAST_TIMER_S, left_s), self._look)
+        else:
+            self._limit.reschedule(self._loop.time())

@@ -158,7 +158,7 @@ class Residents:
             missed_s: What an eviction would cost those who ask for the model next.
             kept_free: These take no new turns.
         """
-        return tuple(
+        views = [
             r.view(
                 r.reference in wanted,
                 models,
@@ -166,7 +166,8 @@ class Residents:
                 is_kept_free=r.reference in kept_free,
             )
             for r in self
-        )
+        ]
+        return tuple(views)
 
     def is_unloading(self) -> bool:
         """Is anything on its way out?"""

@@ -304,16 +304,11 @@ class Scheduler:
         # 3.
         if is_up:
             self._grant_slots(now)
-        # 4. They may have been the ones that slots were kept free for.
-        stuck = self._stuck(now)
-        waiting = self._queue.waiters.values()
-        overdue = [w for w in waiting if w.is_overdue(now, is_stuck=bool(stuck))]
-        for waiter in overdue:
-            text = f"{self.config.name} stayed busy for {waiter.wish.max_wait_s:.0f} s."
-            self._refuse([waiter], stuck if waiter.is_joined else text, FailureKind.BUSY)
-        if is_up and overdue:
-            self._grant_slots(now)
-        self._drop_guess(now)
+        if self._queue.waiters:
+            # 4. They may have been the ones that slots were kept free for.
+            if self._refuse_late(now) and is_up:
+                self._grant_slots(now)
+            self._drop_guess(now)
         # 5. Racing loads of one model make two copies of it, and what is still on its way out
         # still takes its memory.
         if is_up and self.load is None and not self.residents.is_unloading():
@@ -333,6 +328,15 @@ class Scheduler:
             if not waiter.is_joined:
                 self._tell(waiter, self._queued(waiter.wish, number, among, begins, now))
         return self._effects()
+
+    def _refuse_late(self, now: float) -> bool:
+        """Step 4: whoever waited as long as they may; was there anybody?"""
+        stuck, waiting = self._stuck(now), self._queue.waiters.values()
+        overdue = [w for w in waiting if w.is_overdue(now, is_stuck=bool(stuck))]
+        for waiter in overdue:
+            text = f"{self.config.name} stayed busy for {waiter.wish.max_wait_s:.0f} s."
+            self._refuse([waiter], stuck if waiter.is_joined else text, FailureKind.BUSY)
+        return bool(overdue)
 
     def _stuck(self, now: float) -> str:
         """That of the load under way no end is in sight, in words; empty where one is."""
@@ -377,6 +381,9 @@ class Scheduler:
 
     def _grant_slots(self, now: float) -> None:
         """Step 3: every free slot there is, in turn."""
+        if not self._queue.waiters:
+            self._kept_free = frozenset()
+            return
         turns = [(waiter, self._usable(waiter.wish)) for waiter in self._turns()]
         passed_over, needed = self._passed_over(turns, now)
         self._kept_free = needed

@@ -100,7 +100,7 @@ class History:
             measured = speed_of_answer(record)
             size_bytes = model.size_bytes if model is not None else None
             self.yardstick.learn(self._host, record.model_key, size_bytes, measured, most)
-        known = self.speeds.get(record.model_key, Speed())
+        known = self.speeds.get(record.model_key, UNTOLD)
         self.speeds = {**self.speeds, record.model_key: blend_speed(known, measured)}
 
     def expected_rates(self, model: Model) -> tuple[float, float]:
@@ -111,5 +111,5 @@ class History:
     def load_s(self, key: ModelKey, model: Model | None) -> tuple[float, LoadBasis]:
         """Seconds a load takes here, and what that rests on."""
         size_bytes = model.size_bytes if model is not None else None
-        measured_s = self.speeds.get(key, Speed()).load_s
+        measured_s = self.speeds.get(key, UNTOLD).load_s
         return load_seconds(measured_s, self.load_bytes_per_s, size_bytes)

@@ -68,21 +68,20 @@ class Inferring:
         self, endpoint: RequestForm, path: str, request: web.Request
     ) -> web.StreamResponse:
         """The answer to a request of one form; ``path`` is where a host has it below ``/v1``."""
-        relaying, number = self._built.relaying, request[REQUEST_ID]
+        relaying, number, caller = self._built.relaying, request[REQUEST_ID], request[CALLER]
         try:
             body = await read_body(request)
             is_large = len(body) > LARGE_BYTES
             parsed = await _read(is_large, parse, endpoint, body)
             is_embedding = endpoint == "embeddings"
-            caller = request[CALLER]
             resolved = await self._resolved(parsed.model, caller, is_embedding=is_embedding)
-            asked = await self._asked(request, parsed, resolved, path, is_large)
+            asked = await self._asked(number, caller, parsed, resolved, path, is_large)
         except (Problem, BotError) as refused:
             # Never flown, and so in no other event: a client that asked all day for a model that
             # is called otherwise was seen by nobody. Its own words are not told.
-            problem, key = problem_of(refused), request[CALLER].name
+            problem = problem_of(refused)
             told = {"status": problem.status, "code": problem.code, "param": problem.param}
-            self._publish("error", request=number, key=key, endpoint=endpoint, **told)
+            self._publish("error", request=number, key=caller.name, endpoint=endpoint, **told)
             raise
         created = int(self._utcnow().timestamp())
         if not asked.is_stream:
@@ -125,7 +124,8 @@ class Inferring:
 
     async def _asked(
         self,
-        request: web.Request,
+        number: str,
+        caller: Caller,
         parsed: Parsed,
         resolved: Resolved,
         path: str,
@@ -136,7 +136,7 @@ class Inferring:
         Raises:
             Problem: no model it may go to could ever serve it.
         """
-        endpoint, caller = parsed.endpoint, request[CALLER]
+        endpoint, user = parsed.endpoint, caller.user
         # Of a persona its own parameters count, whatever its model.
         is_plain = resolved.persona.name == PLAIN.name
         defaults = self._active.defaults_of(resolved.model) if is_plain else {}
@@ -160,20 +160,18 @@ class Inferring:
         prompt_tokens, answer_tokens = window_room(need, widest(snapshot, need), size.limit)
         only_host = None
         if earlier := fields.get("previous_response_id"):
-            only_host = self._kept.host_of(
-                caller.user, str(earlier), asyncio.get_running_loop().time()
-            )
+            only_host = self._kept.host_of(user, str(earlier), asyncio.get_running_loop().time())
             if only_host is None:
                 raise _gone(str(earlier))
         return RelayRequest(
-            id=TurnId(request[REQUEST_ID]),
+            id=TurnId(number),
             form=endpoint,
             path=path,
             fields=fields,
             resolved=resolved,
-            user=caller.user,
+            user=user,
             daily_micro_usd=caller.key.daily_micro_usd if caller.key is not None else None,
-            place=Place(PlaceId(str(caller.user)), is_private=True),
+            place=Place(PlaceId(str(user)), is_private=True),
             prompt_tokens=prompt_tokens,
             answer_tokens=answer_tokens,
             is_stream=fields.get("stream") is True and endpoint != "embeddings",

@@ -149,7 +149,10 @@ class Metrics(Collector):
             "cached": usage.cached_tokens,
         }
         for kind, count in counts.items():
-            self._tokens(model, where, kind).inc(count)
+            tokens = self._tokens(model, where, kind)
+            # Shown all the same: a series begins with its labels.
+            if count:
+                tokens.inc(count)
         if whole.provider is not None:
             self._cost(where, model).inc(whole.cost_micro_usd / 1e6)
 

@@ -155,9 +155,12 @@ def application(
 
     async def tell(request: web.Request, response: web.StreamResponse) -> None:
         # Here, for a stream sends its headers long before its handler ends.
-        response.headers.update({"Server": SERVER} | cors_headers(request, rules.cors_origins))
-        if CALLER in request:
-            response.headers.update(request[CALLER].limits)
+        headers, caller = response.headers, request.get(CALLER)
+        headers["Server"] = SERVER
+        if rules.cors_origins:
+            headers.update(cors_headers(request, rules.cors_origins))
+        if caller is not None and caller.limits:
+            headers.update(caller.limits)
 
     # Of aiohttp's own limit, 1 MiB, a picture makes a request that fails.
     app = web.Application(middlewares=[_said_alike, behind_doors], client_max_size=rules.max_body)

@@ -167,7 +167,7 @@ class StreamSink:
         is_ours = self._has_shown_life and self._form in ("chat", "text")
         return (self._id, self._created) if is_ours else None
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, told: Mapping[str, object] | None = None) -> None:
         """Bytes of the answer; headers go out before the first."""
         if not self._is_answering:
             # Waited for: a sign of life that is just being written must not run into the answer.
@@ -312,7 +312,9 @@ class WholeSink:
         self._text: list[str] = []
         self._passed = WholeChat()
         self._finish = "stop"
-        self.body = b""
+        self._body = b""
+        self._told: Mapping[str, object] = {}
+        """The fields of the host's body."""
         self.reply = ""
         """Of a response, the id that its client may go on from."""
         self.route = Route()
@@ -336,11 +338,11 @@ class WholeSink:
     def own_head(self) -> None:
         """Nothing is sent before the answer."""
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, told: Mapping[str, object] | None = None) -> None:
         """The host's own body."""
-        self.body = data
+        self._body, self._told = data, told or {}
         if self._form == "responses":
-            self.reply = str(json.loads(data).get("id") or "")
+            self.reply = str(self._told.get("id") or "")
 
     def straight(self, chunks: bytes) -> bool:
         """A whole answer comes in no chunks."""
@@ -364,10 +366,9 @@ class WholeSink:
 
     def answer(self, receipt: Receipt) -> web.Response:
         """The HTTP answer, with LM Studio's own statistics beside OpenAI's fields."""
-        body = self.body
+        body = self._body
         if receipt.host is not None and self._form in ("chat", "text"):
-            told: dict[str, object] = json.loads(body)
-            body = json.dumps(told | statistics(receipt, self._seen, told)).encode()
+            body = _with(body, self._told, statistics(receipt, self._seen, self._told))
         if self._passed.has_begun:
             body = self._passed.body()
         elif receipt.provider is not None:
@@ -388,6 +389,16 @@ class WholeSink:
             content_type="application/json",
             headers=route_headers(self.route, self.candidate),
         )
+
+
+def _with(body: bytes, told: Mapping[str, object], more: Mapping[str, object]) -> bytes:
+    """A host's body with more fields behind its own, which stay as it wrote them."""
+    text = body.strip()
+    is_plain = text.startswith(b"{") and text.endswith(b"}")
+    # One that has a field of that name already, or came in UTF-16, is written anew.
+    if not told or not is_plain or not more.keys().isdisjoint(told):
+        return json.dumps({**told, **more}).encode()
+    return b"%b, %b" % (text[:-1], json.dumps(more).encode()[1:])
 
 
 def state_of(step: Progress) -> dict[str, object]:

@@ -66,8 +66,7 @@ class Watching:
         """Listens while the block runs."""
         self._ticking = asyncio.get_running_loop().call_later(STATE_S, self._show_state)
         try:
-            newsroom = self._built.newsroom
-            with newsroom.heard_by(self._hear), newsroom.heard_by(self.metrics.hear):
+            with self._built.newsroom.heard_by(self._hear):
                 yield
         finally:
             self._ticking.cancel()
@@ -160,6 +159,11 @@ class Watching:
     # --- news into events -------------------------------------------------------------------
 
     def _hear(self, news: News) -> None:
+        # Four of each request: with nobody to hear they were a tenth of a short answer's cost.
+        is_end = not isinstance(news, FlightNews) or news.what == "ended"
+        if not (is_end or self.feed.is_heard()):
+            return
+        self.metrics.hear(news)
         match news:
             case FlightNews():
                 self._hear_of_flight(news)
@@ -175,9 +179,6 @@ class Watching:
 
     def _hear_of_flight(self, news: FlightNews) -> None:
         flight, publish = news.flight, self.feed.publish
-        # Four of each request: with nobody to hear they were a tenth of a short answer's cost.
-        if news.what != "ended" and not self.feed.is_heard():
-            return
         now = asyncio.get_running_loop().time()
         moment = self._moment(flight, now)
         match news.what:

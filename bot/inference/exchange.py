@@ -491,8 +491,9 @@ def _written(call: Call) -> tuple[Address, bytes]:
     if _NO_VALUE.search("\t".join(fields.values())):
         reason = "it holds what no header may, such as a line break"
         raise WireFault(Verdict(FailureKind.AUTH, reason))
-    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-    return address, "\r\n".join([*lines, "", ""]).encode("latin-1") + call.body
+    lines = [f"{name}: {value}" for name, value in fields.items()]
+    head = "\r\n".join([f"POST {path} HTTP/1.1", *lines, "", ""])
+    return address, head.encode("latin-1") + call.body
 
 
 @lru_cache(maxsize=1024)

@@ -273,9 +273,9 @@ class Passing:
         # An answer may speak of the mark: only a line that is nothing else is one.
         if b"[DONE]" in block and block.removeprefix(b"data:").strip() == b"[DONE]":
             self.is_whole = True
-        elif b'"usage"' in block and is_object(usage := _payload(block).get("usage")):
+        elif b'"usage"' in block and is_object(usage := (told := _payload(block)).get("usage")):
             self.usage = _usage(usage)
-            if not self._wants_usage and not _payload(block).get("choices"):
+            if not self._wants_usage and not told.get("choices"):
                 return b""
         return block
 
@@ -335,8 +335,8 @@ class Passing:
             self.finish = "length" if _ENDS[1] in tight else self.finish or "stop"
 
 
-def whole_model(body: bytes) -> tuple[str, Usage]:
-    """The model and the usage that a whole answer names.
+def whole_answer(body: bytes | bytearray) -> tuple[dict[str, object], Usage]:
+    """The fields of a whole answer, and the usage that it names.
 
     Raises:
         WireFault: it is no JSON object.
@@ -349,7 +349,7 @@ def whole_model(body: bytes) -> tuple[str, Usage]:
         raise garbage("its answer is no JSON object")
     if verdict := classify_event(value, is_local=True):
         raise WireFault(verdict)
-    return text_of(value.get("model")), _usage(object_of(value.get("usage")))
+    return value, _usage(object_of(value.get("usage")))
 
 
 def _payload(block: bytes) -> dict[str, object]:

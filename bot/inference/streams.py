@@ -1,7 +1,7 @@
 """``Inference.open``: one request to one endpoint becomes a stream of deltas."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     aclosing,
@@ -22,9 +22,9 @@ from bot.inference.deltas import DeltaStream
 from bot.inference.errors import Answered, classify
 from bot.inference.exchange import MOST_UNREAD_BYTES, ConnectionPool, Exchange
 from bot.inference.openai import OpenAiReader, completions_call
-from bot.inference.passing import Passing, whole_model
+from bot.inference.passing import Passing, whole_answer
 from bot.inference.pieces import estimate_prompt_tokens
-from bot.inference.wire import Call, Verdict, WireFault, garbage, to_error
+from bot.inference.wire import Call, Verdict, WireFault, garbage, text_of, to_error
 
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_BODY_S = 10.0
@@ -114,8 +114,11 @@ class Inference:
         tap = request.verbatim.tap if request.verbatim is not None else None
         stream = DeltaStream(reading, endpoint, due, error, straight, tap)
         try:
-            async with self._exchanged(stream.exchange, endpoint, call, due, _NO_STREAM, error):
+            done = await self._begun(stream.exchange, endpoint, call, due, _NO_STREAM, error)
+            try:
                 yield stream
+            finally:
+                done()
         finally:
             stream.close()
 
@@ -142,14 +145,15 @@ class Inference:
         """
         first_due = asyncio.get_running_loop().time() + endpoint.first_token_s
         exchange = Exchange(MOST_UNREAD_BYTES, passing.straight)
-        async with (
-            self._exchanged(exchange, endpoint, _own(endpoint, path, body), first_due, _NO_STREAM),
-            aclosing(_passed(exchange, passing, endpoint, first_due)) as chunks,
-        ):
-            yield chunks, lambda: exchange.heard_at
+        call = _own(endpoint, path, body)
+        done = await self._begun(exchange, endpoint, call, first_due, _NO_STREAM)
+        try:
+            async with aclosing(_passed(exchange, passing, endpoint, first_due)) as chunks:
+                yield chunks, lambda: exchange.heard_at
+        finally:
+            done()
 
-    @asynccontextmanager
-    async def _exchanged(
+    async def _begun(
         self,
         exchange: Exchange,
         endpoint: Endpoint,
@@ -157,8 +161,8 @@ class Inference:
         due: float,
         wrong: tuple[str, ...],
         error: Callable[[Verdict], BotError] | None = None,
-    ) -> AsyncGenerator[None]:
-        """A request, once its answer has begun well, or its error.
+    ) -> Callable[[], None]:
+        """Returns once the answer to a request has begun well; raises its error.
 
         Args:
             exchange: Takes the answer in.
@@ -168,6 +172,9 @@ class Inference:
                 in time sends no byte at all, not even headers, until it is there.
             wrong: Kinds of content that are no answer, though their status is 200.
             error: Makes the error of a verdict.
+
+        Returns:
+            What is called once nobody reads the answer any more; until then its connection is used.
         """
         error = error or partial(to_error, endpoint=endpoint)
         try:
@@ -183,11 +190,11 @@ class Inference:
                 reason = f"silent for {endpoint.first_token_s:g} s"
                 verdict = Verdict(FailureKind.TIMEOUT, reason)
             raise error(verdict) from err
+        kind = exchange.headers.get("content-type", "")
+        if exchange.status == HTTPStatus.OK and not any(word in kind for word in wrong):
+            return done
         try:
-            kind = exchange.headers.get("content-type", "")
-            if exchange.status != HTTPStatus.OK or any(word in kind for word in wrong):
-                raise error(await self._told(exchange, endpoint, due))
-            yield
+            raise error(await self._told(exchange, endpoint, due))
         finally:
             done()
 
@@ -205,8 +212,8 @@ class Inference:
 
     async def relay_whole(
         self, endpoint: Endpoint, path: str, body: bytes, most_bytes: int
-    ) -> tuple[bytes, str, Usage]:
-        """Send a client's own request that asks for no stream; gives body, model and usage.
+    ) -> tuple[bytes, Mapping[str, object], Usage]:
+        """Send a client's own request that asks for no stream; gives body, its fields and usage.
 
         Raises:
             BotError: as ``open`` does; ``GARBAGE`` where the answer is larger than ``most_bytes``.
@@ -214,22 +221,25 @@ class Inference:
         due = asyncio.get_running_loop().time() + endpoint.first_token_s
         exchange, answer = Exchange(most_bytes), bytearray()
         call = _own(endpoint, path, body)
-        async with self._exchanged(exchange, endpoint, call, due, ("html",)):
-            try:
-                while data := await exchange.read(lambda: due):
-                    answer += data
-                    if len(answer) > most_bytes:
-                        raise garbage("its answer is too large")
-                model, usage = whole_model(bytes(answer))
-                if endpoint.accepted_models and model not in endpoint.accepted_models:
-                    raise WireFault(Verdict(FailureKind.WRONG_MODEL, model))
-            except TimeoutError as err:
-                raise to_error(Verdict(FailureKind.TIMEOUT, "it fell silent"), endpoint) from err
-            except OSError as err:
-                raise to_error(Verdict(FailureKind.CUT, "the connection broke"), endpoint) from err
-            except WireFault as fault:
-                raise to_error(fault.verdict, endpoint) from fault
-        return bytes(answer), model, usage
+        done = await self._begun(exchange, endpoint, call, due, ("html",))
+        try:
+            while data := await exchange.read(lambda: due):
+                answer += data
+                if len(answer) > most_bytes:
+                    raise garbage("its answer is too large")
+            told, usage = whole_answer(answer)
+            model = text_of(told.get("model"))
+            if endpoint.accepted_models and model not in endpoint.accepted_models:
+                raise WireFault(Verdict(FailureKind.WRONG_MODEL, model))
+        except TimeoutError as err:
+            raise to_error(Verdict(FailureKind.TIMEOUT, "it fell silent"), endpoint) from err
+        except OSError as err:
+            raise to_error(Verdict(FailureKind.CUT, "the connection broke"), endpoint) from err
+        except WireFault as fault:
+            raise to_error(fault.verdict, endpoint) from fault
+        finally:
+            done()
+        return bytes(answer), told, usage
 
 
 def _own(endpoint: Endpoint, path: str, body: bytes) -> Call:

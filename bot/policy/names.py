@@ -90,7 +90,9 @@ def shown_name(name: str) -> str:
 
 def one_line(text: str) -> str:
     """A text as it fits a line: blanks made single, what cannot be seen left out."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    # Most hold nothing else, and this is asked of a name for each question.
+    seen = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(seen.split())
 
 
 def _meant(typed: str, names: tuple[str, ...]) -> tuple[str, ...]:

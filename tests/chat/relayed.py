@@ -1,6 +1,6 @@
 """What a client of the gateway asks, and who takes its answer in."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from bot.chat.abroad import Abroad
 from bot.chat.choices import PLAIN, Resolved
@@ -32,7 +32,7 @@ class DeafSink:
     def straight(self, chunks: bytes) -> bool:
         return False
 
-    async def write(self, data: bytes) -> None: ...
+    async def write(self, data: bytes, told: Mapping[str, object] | None = None) -> None: ...
 
     async def say(self, delta: Delta, candidate: Candidate) -> None: ...
 

@@ -22,15 +22,16 @@ async def test_whoever_ends_what_is_ending_is_told_so(window: str, first: str, o
     async def asking() -> None:
         nonlocal hits
         try:
-            async with flights.open(ID, UserId("u"), "chat", ModelKey("m"), is_stream=True):
-                try:
-                    works.set()
-                    await asyncio.Event().wait()
-                finally:
-                    hits += 1
-                    stops.set()
-                    # As a host that is told to stop takes a while for it.
-                    await stopped.wait()
+            with flights.open(ID, UserId("u"), "chat", ModelKey("m"), is_stream=True) as one:
+                async with one.scope:
+                    try:
+                        works.set()
+                        await asyncio.Event().wait()
+                    finally:
+                        hits += 1
+                        stops.set()
+                        # As a host that is told to stop takes a while for it.
+                        await stopped.wait()
         except BotError as error:
             told.append(error)
 

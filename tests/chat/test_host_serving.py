@@ -133,6 +133,12 @@ def job_of(**more: Any) -> Job:
     return replace(job, **more)
 
 
+def lease_of(wish: Wish, number: int = 1) -> Lease:
+    """A lease that no scheduler hears of."""
+    unheard = list[Lease]().append
+    return Lease(Ticket(number), HostConfig(STUDIO, "s:1"), wish, unheard, unheard, lambda: None)
+
+
 @dataclass
 class Lab:
     """One host that does as it is told, and what was asked of it and of its fleet."""
@@ -186,7 +192,7 @@ class Lab:
     @asynccontextmanager
     async def _lease(self, wish: Wish) -> AsyncGenerator[Lease]:
         self.wishes.append(wish)
-        lease = Lease(Ticket(len(self.wishes)), HostConfig(STUDIO, "s:1"), wish, lambda: None)
+        lease = lease_of(wish, len(self.wishes))
         instance = Instance(InstanceId("qwen"), QWEN, context_length=self.context)
         grant = Grant(lease.ticket, instance, 2.0, 3.0)
         if self.is_granted and not self.steps:
@@ -851,9 +857,7 @@ def test_an_answer_tells_what_was_read_and_written_alone_and_how_it_was_foretold
 ) -> None:
     async def noted() -> list[Any]:
         lab = Lab()
-        lease = Lease(
-            Ticket(1), HostConfig(STUDIO, "s:1"), Wish(QWEN, conversation="hall"), lambda: None
-        )
+        lease = lease_of(Wish(QWEN, conversation="hall"))
         lease.spoke_at, lease.shares = 3.0, 2
         lease.shared_at = shared_at or lease.shared_at
         lab.serving.remember(HERE, receipt, lease, is_first=is_first)

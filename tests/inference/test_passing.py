@@ -18,7 +18,7 @@ from bot.inference.passing import (
     MOST_LENGTHS,
     Form,
     Passing,
-    whole_model,
+    whole_answer,
 )
 from bot.inference.wire import WireFault
 
@@ -242,13 +242,11 @@ def test_one_event_without_an_end_is_not_held_for_ever() -> None:
 
 def test_a_whole_answer_tells_its_model_and_usage() -> None:
     body = {"model": "key", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
-    assert whole_model(json.dumps(body).encode()) == (
-        "key",
-        Usage(prompt_tokens=1, completion_tokens=2),
-    )
+    usage = Usage(prompt_tokens=1, completion_tokens=2)
+    assert whole_answer(json.dumps(body).encode()) == (body, usage)
     for wrong in (b"[]", b"<html>", b'{"error": {"message": "no"}}'):
         with pytest.raises(WireFault):
-            whole_model(wrong)
+            whole_answer(wrong)
 
 
 def framed(*events: bytes) -> bytes:
