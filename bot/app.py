@@ -546,7 +546,7 @@ def _assembled(
         people=PeopleStore(database),
         fleet=fleet,
         shelf=shelf,
-        personas=Personas(PersonaStore(database), shelf, consents, planner, answering),
+        personas=Personas(PersonaStore(database), shelf, consents, planner, answering, catalog),
         providers=providers,
         database=database,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from bot.chat.answering import Answering
+from bot.chat.catalog import Catalog
 from bot.chat.choices import PLAIN, Resolved
 from bot.chat.consents import Consents
 from bot.chat.draft import Draft
@@ -19,9 +20,9 @@ from bot.chat.safe_channel import safe_channel
 from bot.documents.cards import Card, FileKind, card_of, persona_of, read_file, written
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Message, Place, TurnRequest
-from bot.domain.errors import BotError, NotPermitted, RequestRefused
+from bot.domain.errors import BotError, NoCandidates, NotPermitted, RequestRefused
 from bot.domain.events import Finished, TurnEvent
-from bot.domain.ids import PersonaName, TurnId, UserId
+from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Made, Persona, PersonaScope
 from bot.policy.names import shown_name
 from bot.policy.personas import (
@@ -82,9 +83,11 @@ class Personas:
         consents: Consents,
         planner: Planner,
         answering: Answering,
+        catalog: Catalog,
     ) -> None:
         self._store = store
         self._shelf = shelf
+        self._catalog = catalog
         self._consents = consents
         self._planner = planner
         self._answering = answering
@@ -246,16 +249,31 @@ class Personas:
     async def written(self, sheet: Sheet, persona: Persona, user: UserId, place: Place) -> Sheet:
         """The sheet with what somebody wrote; local only where words of theirs stay here.
 
-        Else what was written in private would go to whichever provider speaks as it.
+        Else what was written in private would go to whichever provider speaks as it. Models are
+        called as hosts call them: of a short name, which `/model` understands, each question failed
+        or was paid for.
         """
-        sheet = replace(sheet, persona=persona)
+        meant, unknown = dict[ModelKey, ModelKey](), list[str]()
+        for key in (persona.model, *persona.alternatives):
+            try:
+                meant[key] = self._catalog.model(key)
+            except NoCandidates:
+                pass  # before a host answered nothing is known of models
+            except RequestRefused as error:
+                unknown.append(f"⚠ {error.user_message}")
+        others = tuple(meant.get(key, key) for key in persona.alternatives)
+        persona = replace(
+            persona, model=meant.get(persona.model, persona.model), alternatives=others
+        )
+        notes = tuple(dict.fromkeys((*sheet.notes, *unknown)))
+        sheet = replace(sheet, persona=persona, notes=notes)
         plain = Resolved(PLAIN, "", PLAIN.model, "", is_named=False)
         asked = TurnRequest(user, "", place, "")
         if persona.is_private or not isinstance(
             await self._consents.judge(plain, asked, (), ()), LocalOnly
         ):
             return sheet
-        notes = tuple(dict.fromkeys((*sheet.notes, KEPT_HERE)))
+        notes = tuple(dict.fromkeys((*notes, KEPT_HERE)))
         return replace(sheet, persona=replace(persona, local_only=True), notes=notes)
 
     async def keep(

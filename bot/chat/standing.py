@@ -105,13 +105,13 @@ def away_words(fleet: FleetSnapshot) -> str:
     if not lost or len(lost) < len(hosts):
         return ""
     # Of several the one lost last: since then nobody could answer.
-    since = f"for {_span(max(0.0, fleet.taken_at - max(lost)))}"
+    so_s = fleet.taken_at - max(lost)
     # "Every few seconds" was said of one that may sleep, or failed its requests, too: those are
     # left alone for up to a minute, or five.
     left_s = max((host.next_probe_at or 0.0) for host in hosts) - fleet.taken_at
     within = "a few seconds" if left_s <= _FEW_S else _span(left_s)
     again = f"Lantern looks again within {within}, and with each question."
-    return f"That has been so {since}; {again}"
+    return again if so_s < 1.0 else f"That has been so for {_span(so_s)}; {again}"
 
 
 def standing_words(failed: Iterable[Rejection]) -> str:

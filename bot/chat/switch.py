@@ -11,7 +11,7 @@ from bot.chat.consents import Consents
 from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.chat.safe_channel import safe_channel
 from bot.chat.walk import LoadSteps, Readiness, load_first
-from bot.domain.chat import Message, Place, Route, Turn, TurnRequest
+from bot.domain.chat import Message, Place, Route, TurnRequest
 from bot.domain.errors import BotError, NotPermitted, RequestRefused
 from bot.domain.events import Progress
 from bot.domain.ids import ModelKey, PersonaName, ProviderName, UserId
@@ -108,7 +108,7 @@ class Switch:
     async def explain(self, place: Place, user: UserId) -> Explanation:
         """Who would answer the next message here, and by which route."""
         resolved = await self._choices.resolve(place, user)
-        job = await self._job(resolved, place, user)
+        job = await self._next_job(resolved, place, user)
         return Explanation(
             persona=resolved.persona,
             persona_reason=resolved.persona_reason,
@@ -134,7 +134,7 @@ class Switch:
         try:
             said = PersonaName(persona) if persona else None
             resolved = await self._choices.resolve(place, user, said)
-            job = await self._job(resolved, place, user)
+            job = await self._next_job(resolved, place, user)
         except BotError:
             # Half a list is better than none to somebody who types.
             return self._catalog.models(typed, limit)
@@ -350,7 +350,8 @@ class Switch:
         """The job of whatever is asked next, with all it goes on from.
 
         Loaded for the smallest question alone, a model was loaded a second time by the first one
-        of a long conversation, with room for its words.
+        of a long conversation, with room for its words. And a provider was said to answer next
+        where earlier words kept the conversation at home.
         """
         branch = await self._turns.newest_branch(
             place.conversation,
@@ -358,11 +359,6 @@ class Switch:
             user,
             text_bytes=most_bytes(self._planner.window(resolved)),
         )
-        return await self._job(resolved, place, user, branch)
-
-    async def _job(
-        self, resolved: Resolved, place: Place, user: UserId, branch: tuple[Turn, ...] = ()
-    ) -> Job:
         request = _smallest(place, user)
         await self._planner.prepare()
 

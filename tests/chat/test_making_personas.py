@@ -74,6 +74,22 @@ async def test_a_persona_is_made_changed_chosen_and_survives_a_restart(tmp_path:
         assert again.receipt.persona == made.persona.name
 
 
+async def test_a_persona_is_kept_with_its_models_as_hosts_call_them(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        acts = home.lantern.personas
+        blank = acts.blank("Muse", "me", MINE, None)
+        wants = replace(blank.persona, model="qwen3-8b", alternatives=("AUTO", "qwen9"))
+        made, said = await acts.keep(replace(blank, persona=wants), "me", MINE, PLACE)
+        assert (made.persona.model, *made.persona.alternatives) == (QWEN.key, "auto", "qwen9")
+        assert said.startswith("⚠ There is no model `qwen9`.")
+        assert QWEN.key in said
+        await home.hosts["studio"].stop()
+        opened = acts.opened("muse", MINE)
+        again = replace(opened, persona=replace(opened.persona, model="nobody/knows"))
+        made, said = await acts.keep(again, "me", MINE, PLACE)
+        assert made.persona.model == "nobody/knows"
+
+
 async def test_a_file_is_not_changed_but_copied_and_keeps_its_name(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN), personas=SAGE) as home:
         acts = home.lantern.personas

@@ -290,6 +290,11 @@ def test_where_all_hosts_are_out_it_is_told_since_when_and_that_they_are_looked_
 
     again = "Lantern looks again within a few seconds, and with each question."
     assert away(GONE) == f"That has been so for 40 s; {again}"
+    # "For 0 s" told nobody anything.
+    assert [away(replace(GONE, away_since=at)) for at in (99.0, 99.001)] == [
+        f"That has been so for 1 s; {again}",
+        again,
+    ]
     # Till then the other could answer.
     assert away(GONE, GONE_SINCE) == f"That has been so for 20 s; {again}"
     assert away(GONE, replace(GONE_SINCE, state="up", away_since=None)) == away() == ""

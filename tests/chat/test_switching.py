@@ -373,6 +373,22 @@ async def test_a_choice_of_a_provider_does_not_wait_for_hosts_that_are_off(tmp_p
         assert (await home.ask("hello")).receipt.provider == "zai"
 
 
+async def test_nobody_is_foretold_whom_earlier_words_may_not_reach(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        switch, privacy = home.lantern.switch, home.lantern.privacy
+        await privacy.mark("user", ADA)
+        await home.ask("my own business")
+        await privacy.mark("user", ADA, local_only=False)
+        await choose(home, "zai")
+        told = (await switch.explain(PLACE, ADA)).route
+        assert [candidate.where for candidate in told.candidates] == ["studio"]
+        assert [out.where for out in told.rejected] == ["zai"]
+        assert [one.value for one in await switch.options(PLACE, ADA)] == ["auto", QWEN.key]
+        assert (await home.ask("and now?")).receipt.host == "studio"
+        await home.lantern.turns.store.reset(PLACE.conversation)
+        assert (await switch.explain(PLACE, ADA)).route.candidates[0].where == "zai"
+
+
 # --- a thread opened on an answer ---------------------------------------------------------------
 
 
