@@ -282,6 +282,7 @@ def _repeat(
         timer.every(KEEP_EVERY_S, "keep loaded", built.keeper.keep)
         if plan.has_preload:
             timer.every(PRELOAD_EVERY_S, "usual hours", built.keeper.preload)
+        timer.every(plan.fleet_rules.sweep_every_s, "take over", built.acts.take_over)
         timer.every(plan.fleet_rules.sweep_every_s, "evict", built.fleet.evict_idle)
         timer.every(LATE_COSTS_EVERY_S, "late costs", built.providers.catch_up)
         timer.every(LATE_COSTS_EVERY_S, "late ends", built.turns.catch_up)
@@ -532,7 +533,8 @@ def _assembled(
             plan.rules,
             providers,
             keeper,
-            beside=None if plan.is_owner else FleetStore(database).remembered,
+            own=FleetStore(database).own,
+            is_owner=plan.is_owner,
         ),
         tally=tally,
         relaying=relaying,

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 from databases import new_database
+from house import QWEN, sim
 
 from bot.app import Plan, lantern, plan_from
 from bot.chat.planning import ChatRules
+from bot.domain.errors import ForeignInstance, NotPermitted
 from bot.domain.ids import HostName, ModelKey, PersonaName
 from bot.fleet.fleet import FleetRules
 from bot.process.timer import TimedWork, Timer
 from bot.settings import Loaded, load_settings
+from bot.sim.host import SimHost
 from bot.store.backups import backups_of
 from bot.store.fleet_memory import FleetStore
 
@@ -57,6 +60,50 @@ async def test_only_what_serves_takes_what_is_known_of_a_host_to_another_name(
         assert await FleetStore(built.database).pins() == ((loft if serves else attic, key),)
     async with lantern(_plan(old, path, serves=True)) as built:
         assert await FleetStore(built.database).pins() == ((attic, key),)
+
+
+@pytest.mark.parametrize("by", ["unload", "job"])
+async def test_what_a_command_loads_beside_a_running_lantern_is_that_ones(
+    tmp_path: Path, by: str
+) -> None:
+    path = new_database(tmp_path / "lantern.db")
+    async with SimHost(sim("studio", QWEN)) as host:
+        loaded = load_settings(None, {"LANTERN_HOSTS": host.address}, tmp_path)
+        plan = _plan(loaded, path, serves=False)
+        async with lantern(plan) as running:
+            async with (
+                lantern(replace(plan, is_owner=False)) as command,
+                command.acts.load(None, QWEN.key) as steps,
+            ):
+                assert [step async for step in steps]
+            # What that one keeps is no other command's to unload, whoever loaded it.
+            async with lantern(replace(plan, is_owner=False)) as command:
+                await command.fleet.settled(60)
+                with pytest.raises(NotPermitted, match="kept by the Lantern that runs"):
+                    await command.acts.unload(None, QWEN.key, even_foreign=True)
+            await running.fleet.probe_all()
+            name = running.catalog.host(host.address)
+            assert [i.own for i in running.catalog.snapshot().hosts[name].loaded] == [False]
+            if by == "job":
+                await running.acts.take_over()
+                assert [i.own for i in running.catalog.snapshot().hosts[name].loaded] == [True]
+            done = await running.acts.unload(None, QWEN.key)
+            assert [where for where, _ in done.left] == [name]
+
+
+async def test_what_others_loaded_is_taken_over_by_nobody(tmp_path: Path) -> None:
+    path = new_database(tmp_path / "lantern.db")
+    async with SimHost(sim("studio", QWEN)) as host:
+        await host.preload(QWEN.key)
+        loaded = load_settings(None, {"LANTERN_HOSTS": host.address}, tmp_path)
+        async with lantern(_plan(loaded, path, serves=False)) as running:
+            await running.fleet.settled(60)
+            await running.acts.take_over()
+            with pytest.raises(ForeignInstance):
+                await running.acts.unload(None, QWEN.key)
+            # Without its database it unloads all the same.
+            await running.database.execute("DROP TABLE own_instance")
+            assert (await running.acts.unload(None, QWEN.key, even_foreign=True)).left
 
 
 def _plan(loaded: Loaded, database: Path, *, serves: bool) -> Plan:

@@ -1,6 +1,6 @@
 """What people do to the fleet by hand: load, unload, pin and unpin, drain and resume."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,11 +18,12 @@ from bot.domain.errors import (
     NoCandidates,
     NotPermitted,
     RequestRefused,
+    StoreUnavailable,
     Unavailable,
     UnknownName,
 )
 from bot.domain.events import Progress
-from bot.domain.hosts import AWAY, Drain, FleetMemory, Wish
+from bot.domain.hosts import AWAY, Drain, OwnInstance, Wish
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.fleet.fleet import Fleet
@@ -51,11 +52,13 @@ class FleetActs:
         providers: Providers,
         keeper: Keeper,
         *,
-        beside: Callable[[], Awaitable[FleetMemory]] | None = None,
+        own: Callable[[], Awaitable[Sequence[OwnInstance]]],
+        is_owner: bool,
     ) -> None:
-        """``beside`` reads what a Lantern remembers that this one only stands beside."""
+        """``own`` reads what the owner of the database keeps: this one, or one that runs beside."""
         self._fleet = fleet
-        self._beside = beside
+        self._own = own
+        self._is_owner = is_owner
         self._keeper = keeper
         self._providers = providers
         self._catalog = catalog
@@ -127,8 +130,9 @@ class FleetActs:
         except UnknownName:
             self._check_at_rest(model, only)
             raise
+        await self.take_over()
         # As it stands now: that one may have loaded it since this one was built.
-        kept = None if self._beside is None else (await self._beside()).own
+        kept = None if self._is_owner else await self._own()
         done: list[tuple[HostName, InstanceId]] = []
         stays: list[str] = []
         refused: list[NotPermitted] = []
@@ -156,6 +160,18 @@ class FleetActs:
         said = f"Unloaded {', '.join(f'`{identifier}` on {name}' for name, identifier in done)}."
         words = " ".join([said, *stays, *(error.user_message for error in refused)])
         return UnloadsDone(words, tuple(done))
+
+    async def take_over(self) -> None:
+        """Makes ours what commands beside this Lantern loaded.
+
+        They are Lantern too, and left it to whoever owns the database: to them it was kept by this
+        one, and this one took it for somebody else's, so that neither unloaded it.
+        """
+        hosts = self._catalog.snapshot().hosts.values()
+        if self._is_owner and any(not copy.own for host in hosts for copy in host.loaded):
+            # The log has why, and what is not known as ours is foreign.
+            with suppress(StoreUnavailable):
+                self._fleet.take_over(await self._own())
 
     async def pin(self, host: str | None, model: str, *, is_pinned: bool) -> str:
         """Keeps what is loaded of a model in memory, or lets it be evicted again; says which.

@@ -45,7 +45,8 @@ LOOKUP_S = 2.0
 
 LOOKS_BESIDE = (
     "Another Lantern is running on this database. This command owns nothing beside it: what that "
-    "one loaded is called foreign here. That one unloads it: by /fleet in Discord, by the page of "
+    "one loaded is called foreign here, and what is loaded from here is that one's. It unloads "
+    "both: by /fleet in Discord, by the page of "
     "its gateway or POST /admin/models/unload."
 )
 CHATS_BESIDE = (

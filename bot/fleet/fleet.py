@@ -22,6 +22,7 @@ from bot.domain.hosts import (
     HostSnapshot,
     HostState,
     Model,
+    OwnInstance,
 )
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.binding import Binding
@@ -30,6 +31,7 @@ from bot.fleet.connection import Connect, connect
 from bot.fleet.demand import Demands
 from bot.fleet.host import Host
 from bot.fleet.remembered import Remembered
+from bot.fleet.residents import reference_of
 from bot.fleet.rest import lan_http
 from bot.fleet.rules import FleetRules, Recorder
 from bot.fleet.scheduler import Scheduler
@@ -244,6 +246,14 @@ class Fleet:
             async with self.host(plan.host).lease(wish) as lease:
                 async for _ in lease:
                     pass
+
+    def take_over(self, own: Sequence[OwnInstance]) -> None:
+        """Makes ours what commands beside this Lantern loaded, by what they left in its store."""
+        for name, host in self._hosts.items():
+            foreign = {reference_of(copy) for copy in host.snapshot().loaded if not copy.own}
+            ours = [one for one in own if one.host == name and one.reference in foreign]
+            if ours:
+                host.feed(Scheduler.on_left_to_us, ours)
 
     async def evict_idle(self) -> None:
         """Begins to unload own instances that rested longer than their TTL.

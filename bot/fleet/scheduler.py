@@ -902,6 +902,15 @@ class Scheduler:
                 self._out.append(own)
         return self._decide(now)
 
+    def on_left_to_us(self, now: float, own: Iterable[OwnInstance]) -> Effects:
+        """Commands beside this Lantern loaded these: what is here of them is ours."""
+        foreign = {r.reference for r in self.residents.all.values() if r.own is None}
+        for record in own:
+            if record.reference in foreign:
+                self.residents.adopt(record)
+                self._out.append(record)
+        return self._decide(now)
+
     def on_drained(self, now: float, drain: Drain) -> Effects:
         """An admin wants no new turns here, or wants them again."""
         self._out.append(drain)

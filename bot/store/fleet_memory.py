@@ -154,6 +154,10 @@ class FleetStore:
 
         return await self.database.read(find)
 
+    async def own(self) -> tuple[OwnInstance, ...]:
+        """Own instances, oldest load first."""
+        return tuple(value_of(OwnInstance, row) for row in await self.database.fetch(_OWN))
+
     async def add_own(self, own: OwnInstance) -> None:
         """Remember an instance Lantern loaded, or what changed about it."""
         # Not replaced whole: the moment it was added stays, and with it the order of loads.

@@ -14,6 +14,7 @@ from bot.domain.personas import LoadSettings
 from bot.fleet.capacity import REFUSED_S
 from bot.fleet.effects import Grant, StartUnload
 from bot.fleet.queue import Ticket
+from bot.fleet.residents import reference_of
 from bot.fleet.scheduler import PULSE_S, Scheduler
 from bot.fleet.speeds import History
 from bot.policy.placement import CANNOT_LOAD
@@ -963,6 +964,23 @@ def test_where_nothing_can_be_loaded_whoever_asks_is_told_so_and_no_load_begins(
         said = play.see(report)
     assert said == ["refuse ada load failed"]
     assert str(play.refused["ada"]) == f"{HOST} is {CANNOT_LOAD['/v1']}."
+
+
+def test_what_a_command_beside_left_is_ours_and_what_is_not_here_stays_unknown() -> None:
+    play = up_with("one", "two")
+    play.appears("one")
+    play.up()
+    (found,) = play.scheduler.snapshot().instances
+    left = OwnInstance(HOST, reference_of(found), found.identifier, found.model_key, 60.0)
+    gone = replace(left, reference=InstanceRef("gone"))
+    assert not found.own
+    effects = play.scheduler.on_left_to_us(play.now, [gone, left])
+    # Written once more: a host that is begun anew knows it by this.
+    assert [one for one in effects if isinstance(one, OwnInstance)] == [left]
+    assert [i.own for i in play.scheduler.snapshot().instances] == [True]
+    assert not play.scheduler.on_left_to_us(play.now, [left])
+    play.after(60)
+    assert sweep(play) == ["unload one"]
 
 
 def used_at(play: Playbook, last_used: int) -> Report:
