@@ -959,6 +959,9 @@ class Scheduler:
         )
 
     def _missed_s(self, copy: Resident, now: float) -> float:
+        # Of what is never evicted nobody asks, and each picture of a host asked for it.
+        if copy.is_pinned or not (copy.own or self._evict_foreign):
+            return 0.0
         name, key = self.config.name, copy.instance.model_key
         return self._demands.missed_s(name, key, self._load_s(key), copy.conversations, now)
 
