@@ -389,7 +389,7 @@ class Catalog:
                 refused.append(verdict.reason)
             elif best is None or verdict.seconds < best[0].seconds:
                 best = (verdict, host)
-        is_warm = any(_is_resident(h, key) for h in holders if h.is_serving)
+        is_warm = any(host.has_loaded(key) for host in holders if host.is_serving)
         models = (host.models.get(key) for host in holders)
         sizes = (model.size_bytes for model in models if model is not None)
         return ModelOption(
@@ -414,7 +414,7 @@ def _mark(
     if best is not None:
         soonest, host = best
         seconds = soonest.seconds
-        if _is_resident(host, key):
+        if host.has_loaded(key):
             busy = f" · ~{seconds_text(seconds)}" if seconds >= 5 else ""
             return f"warm · {host.name}{busy}"
         if host.load is not None and host.load.model_key == key:
@@ -440,10 +440,6 @@ def _price(provider: ProviderSnapshot) -> str:
     if likely is None:
         return "price unknown"
     return f"about {cost_text(likely)} an answer" if likely else "free"
-
-
-def _is_resident(host: HostSnapshot, key: ModelKey) -> bool:
-    return any(instance.model_key == key for instance in host.instances)
 
 
 def _chat_models(snapshot: FleetSnapshot) -> dict[ModelKey, Model]:

@@ -114,7 +114,7 @@ class Keeper:
         for keep in wanted:
             key, at = keep.wish.model_key, (keep.host, keep.wish.model_key)
             near = [h for h in hosts.values() if keep.host in (None, h.name) and h.is_serving]
-            if any(i.model_key == key for h in near for i in h.instances):
+            if any(host.has_loaded(key) for host in near):
                 self._tries.pop(at, None)
             if key not in self._let_go and state(self._tries.get(at, Breaker()), now) != "open":
                 due.append(keep)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Self
 
 from bot.domain.errors import FailureKind, Unavailable
@@ -36,7 +36,7 @@ class Place:
         return self.thread or self.channel
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asker:
     """Somebody who asks, as far as it decides whether they are answered."""
 
@@ -51,7 +51,7 @@ class Asker:
     """Owns the bot, manages the server they ask in, or has one of the admins' roles."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attachment:
     """A file read into the turn: text already decoded, or an image's bytes."""
 
@@ -61,7 +61,7 @@ class Attachment:
     image: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Quote:
     """Words said earlier that a question takes along."""
 
@@ -114,7 +114,7 @@ TurnKind = Literal["new", "retry", "continue"]
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnRequest:
     """One user message, as plain values a face can make."""
 
@@ -213,7 +213,7 @@ class Endpoint:
     """``off`` asks the model not to reason first, where its wire has a switch for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verbatim:
     """A client's own chat, to be sent as it is to whoever speaks its wire."""
 
@@ -223,7 +223,7 @@ class Verbatim:
     """Hears the payload of each event of the answer, as it came."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InferenceRequest:
     """What is asked of an endpoint."""
 
@@ -336,7 +336,7 @@ class Route:
     """Who was asked for by name."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Told:
     """What the readers of a conversation were told already; each turn's goes on from the last."""
 
@@ -350,7 +350,7 @@ class Told:
     """Said who answers in place of which persona that is gone."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Seam:
     """Where the host of an answer was lost in the middle; the words after it are another's."""
 

@@ -4,7 +4,7 @@ All money is integers of micro-dollars. A unit price is micro-dollars per millio
 $0.60 per million tokens is 600,000 and no price needs a fraction.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Literal
 
@@ -16,7 +16,7 @@ from bot.domain.values import value
 # --- prices --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PriceStep:
     """Unit prices of prompts above a size."""
 
@@ -28,7 +28,7 @@ class PriceStep:
     """For prompts of more tokens than this; the whole prompt is then charged so."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Price:
     """What one model costs at one provider at one time."""
 
@@ -45,7 +45,7 @@ class Price:
 # --- providers -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderConfig:
     """One cloud provider, as plain values from the settings."""
 
@@ -90,7 +90,7 @@ class ProviderConfig:
         return ProviderName(f"{self.name}/{self.deployment}") if self.deployment else self.name
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderSnapshot:
     """One provider as a routing decision sees it; advises, never gates."""
 
@@ -121,7 +121,7 @@ Basis = Literal["usage", "counted", "worst", "nothing"]
 after a crash, or nothing, when no request reached the provider or it answered with an error."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Booking:
     """Money to be held for one call, at its worst."""
 
@@ -141,7 +141,7 @@ Payer = Literal["all", "provider", "server", "user"]
 """Whose spending is added up: everybody's, at one provider, in one server, by one person."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Account:
     """What a payer has spent and holds in a day or a month, against its limit."""
 
@@ -163,7 +163,7 @@ class Account:
         return max(0, self.cap_micro_usd - self.spent_micro_usd - self.reserved_micro_usd)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settlement:
     """How a call ended, in money."""
 
@@ -179,7 +179,7 @@ class Settlement:
     generation_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BudgetNews:
     """What the admins are told of a budget; each thing once in its day or month."""
 
@@ -189,7 +189,7 @@ class BudgetNews:
     """Everybody's or a provider's, with its limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LedgerAnswer:
     """What the ledger says to a booking or a settlement."""
 
@@ -220,7 +220,7 @@ class FreeTurn:
     generation_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UsageLine:
     """Turns added up, for a report."""
 
@@ -247,7 +247,7 @@ class UsageLine:
     tokens_per_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HourLine:
     """One hour's answers added up; ``nth`` counts from the first of a day's, which is 0."""
 
@@ -264,7 +264,7 @@ class HourLine:
     reading_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LastDay:
     """The 24 hours of the clock up to this one, all of them, whatever happened in each."""
 
@@ -273,7 +273,7 @@ class LastDay:
     hours: tuple[HourLine, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderStanding:
     """How one provider stands now, for people."""
 
@@ -298,7 +298,7 @@ ProviderChange = Literal["out", "back", "trouble", "passed"]
 question that would have been its own went elsewhere or was not answered."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderNews:
     """What happened to a provider, for the admins.
 

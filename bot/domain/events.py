@@ -1,16 +1,16 @@
 """One turn as a stream of events; every face consumes the same union and matches it fully."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from bot.domain.chat import Candidate, Receipt, Route, Usage
 from bot.domain.errors import BotError
 from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName, ProviderName, TurnId
+from bot.domain.values import value
 
 # --- deltas: what one endpoint sends -------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextDelta:
     """A piece of the answer."""
 
@@ -19,7 +19,7 @@ class TextDelta:
 
 # A class of its own, though only the name differs: a face that forgot to ask for a kind would
 # show a model's thoughts as its answer.
-@dataclass(frozen=True, slots=True)
+@value
 class ReasoningDelta:
     """A piece of the reasoning; never shown in the reply itself."""
 
@@ -28,7 +28,7 @@ class ReasoningDelta:
 
 # A stream that just stops looks whole to whoever waits for no mark: servers that die in the middle
 # close the line properly, too.
-@dataclass(frozen=True, slots=True)
+@value
 class StreamEnd:
     """The end mark came: the answer is whole."""
 
@@ -39,7 +39,7 @@ class StreamEnd:
     """The model named by the reply."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Silence:
     """In the middle of an answer nothing came for a while; it may still go on."""
 
@@ -51,7 +51,7 @@ Delta = TextDelta | ReasoningDelta | Silence | StreamEnd
 # --- progress: what a host says before a lease is granted -----------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Queued:
     """Waiting for a place: at a host, for the load of something else too; or at a provider."""
 
@@ -66,7 +66,7 @@ class Queued:
     """Whose answer is being finished first; None where nothing is running there."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Evicting:
     """Idle models leave memory to make room."""
 
@@ -75,7 +75,7 @@ class Evicting:
     evicted: tuple[ModelKey, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Loading:
     """The model is being loaded."""
 
@@ -94,7 +94,7 @@ class Loading:
     far; else None. Nobody knows then how long is left."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Waking:
     """The host sleeps and is being woken."""
 
@@ -109,7 +109,7 @@ Progress = Queued | Evicting | Loading | Waking
 # --- a turn --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Started:
     """The turn is stored and a persona and model were chosen."""
 
@@ -119,7 +119,7 @@ class Started:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Routed:
     """The route was decided."""
 
@@ -130,7 +130,7 @@ Way = Literal["wait", "warm", "cloud"]
 """What an asker may choose while a slow model loads."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Offered:
     """The wanted model is cold and slow here; until the first word something else may be chosen.
 
@@ -145,7 +145,7 @@ class Offered:
     cloud: Candidate | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reading:
     """The request was sent; the model reads the prompt. The words that follow are its own."""
 
@@ -156,7 +156,7 @@ class Reading:
     """From measured prefill speed; None when unknown."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FellBack:
     """A candidate failed before its first word; the next one is tried."""
 
@@ -164,7 +164,7 @@ class FellBack:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resuming:
     """A host was lost in the middle of the answer: another is asked to go on from its last word.
 
@@ -175,7 +175,7 @@ class Resuming:
     candidate: Candidate
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Notice:
     """Something the person should know that stops nothing."""
 
@@ -184,7 +184,7 @@ class Notice:
     """It is true of this moment alone, as how things stand; whatever comes next takes its place."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """The answer is whole and stored."""
 
@@ -192,7 +192,7 @@ class Finished:
     receipt: Receipt
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stopped:
     """The answer was stopped by the asker or broke after its first word; its text is kept."""
 
@@ -203,7 +203,7 @@ class Stopped:
 
 
 # Apart from Stopped: that one has words worth keeping, this one has an error worth telling.
-@dataclass(frozen=True, slots=True)
+@value
 class Failed:
     """No answer: what happened, what was tried, what to do."""
 
@@ -240,7 +240,7 @@ UnloadCause = Literal["evicted", "idle", "admin", "drained", "cancelled", "stray
 
 
 # One class where five differed by name: whoever listens writes them all down alike.
-@dataclass(frozen=True, slots=True)
+@value
 class FleetEvent:
     """One change on a host, said once; of the optional fields those that its kind has are set."""
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
@@ -100,7 +100,7 @@ class Instance:
     """Monotonic seconds; so long it makes way only for what somebody asks for, for no guess."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Report:
     """What one probe of a host found."""
 
@@ -143,7 +143,7 @@ class Speed:
     """How long one answer holds its slot."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pace:
     """The work a host does in a second, or one token of a model asks for; see ``policy.speeds``."""
 
@@ -249,13 +249,17 @@ class HostSnapshot:
         """
         return () if self.state in AWAY else self.instances
 
+    def has_loaded(self, key: ModelKey) -> bool:
+        """Is a copy of the model in its memory now?"""
+        return any(instance.model_key == key for instance in self.loaded)
+
     @property
     def is_undecided(self) -> bool:
         """Will a probe that is under way tell whether it serves?"""
         return self.state == "unknown" or self.is_in_doubt
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HostConfig:
     """One host as its owner configured it."""
 
@@ -343,7 +347,7 @@ class LoadOrder:
     """After how long at rest Lantern evicts it itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OwnInstance:
     """What must survive a restart to tell an own instance from a foreign one."""
 
@@ -355,7 +359,7 @@ class OwnInstance:
     pinned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Drain:
     """An admin's word that a host is given back to its owner, or that it is over."""
 
@@ -365,7 +369,7 @@ class Drain:
     """After so long it ends by itself; None goes on until somebody ends it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LoadBegun:
     """A load is about to be commanded, or is over: should Lantern die meanwhile, it is known."""
 
@@ -377,7 +381,7 @@ class LoadBegun:
     is_over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WakeRecord:
     """A host was woken, and how long that took until it answered."""
 
@@ -385,7 +389,7 @@ class WakeRecord:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LoadRecord:
     """One finished load, for the history that predicts the next."""
 
@@ -415,7 +419,7 @@ class SpeedRecord:
     """What came of that."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FleetMemory:
     """What the store remembered of the fleet from before a restart."""
 

@@ -1,6 +1,6 @@
 """A persona: name, system prompt, model, sampling, load settings and privacy."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from bot.domain.ids import AUTO, ModelKey, PersonaName, ProviderName, UserId
@@ -13,7 +13,7 @@ Priority = Literal["high", "normal", "low"]
 """How urgent a question is, in the lines of hosts and providers."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sampling:
     """Generation parameters; None leaves the host's own default."""
 
@@ -42,7 +42,7 @@ class LoadSettings:
     """For both K and V: ``f32``, ``f16``, ``q8_0``, ``q5_0``, ``q5_1``, ``q4_0``, ``q4_1``..."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BookEntry:
     """Words that join the prompt while one of their keys is being said; names as cards have them.
 
@@ -68,7 +68,7 @@ class BookEntry:
     position: Literal["before_char", "after_char"] = "before_char"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Book:
     """What a character knows, brought in by keywords; None leaves a number to Lantern."""
 
@@ -80,7 +80,7 @@ class Book:
     """Keys are looked for in the entries that joined, too."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Character:
     """Who a persona plays, as character cards tell it."""
 
@@ -98,7 +98,7 @@ class Character:
     book: Book = field(default_factory=Book)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Persona:
     """Who answers, with which model, how, and where the words may go."""
 
@@ -134,7 +134,7 @@ class Persona:
         return self.local_only or self.cloud == ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Made:
     """A persona that somebody made in a chat."""
 

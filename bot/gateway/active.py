@@ -95,5 +95,4 @@ class ActiveModel:
 
     def is_loaded(self, key: ModelKey) -> bool:
         """Is it in memory anywhere?"""
-        hosts = self.catalog.snapshot().hosts.values()
-        return any(i.model_key == key for host in hosts for i in host.loaded)
+        return any(host.has_loaded(key) for host in self.catalog.snapshot().hosts.values())

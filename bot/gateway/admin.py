@@ -316,7 +316,7 @@ class Admin:
         return [
             host.name
             for host in self._built.fleet.snapshot().hosts.values()
-            if only in (None, host.name) and any(i.model_key == key for i in host.loaded)
+            if only in (None, host.name) and host.has_loaded(key)
         ]
 
 

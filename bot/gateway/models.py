@@ -50,7 +50,7 @@ def _model(snapshot: FleetSnapshot, key: ModelKey) -> dict[str, object]:
     most = model.max_context_length if model is not None else None
     # What is loaded counts; clients without any figure assume 8 to 16 thousand.
     window = max(windows, default=None) or most
-    is_loaded = any(i.model_key == key for host in hosts for i in host.loaded)
+    is_loaded = any(host.has_loaded(key) for host in hosts)
     return {
         "id": str(key),
         "object": "model",

@@ -20,10 +20,9 @@ def may_warm_up(host: HostSnapshot, wish: Wish, now: float) -> bool:
     leaves memory for a guess, and no question finds one before it in line.
     """
     is_at_rest = host.load is None and not any(host.waiting.values())
-    is_there = any(instance.model_key == wish.model_key for instance in host.instances)
     # A load slows answers on the same machine.
     is_busy = any(instance.leases for instance in host.instances)
-    if not host.is_serving or not is_at_rest or is_there or is_busy:
+    if not host.is_serving or not is_at_rest or host.has_loaded(wish.model_key) or is_busy:
         return False
     ask = RouteAsk((wish.model_key,), wish.min_context, load=wish.load)
     found = predict_seconds(host, wish.model_key, ask, now)

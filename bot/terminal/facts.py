@@ -110,7 +110,7 @@ def model_records(catalog: Catalog) -> list[Record]:
                 "max_context_length": model.max_context_length,
                 "vision": model.vision,
                 "tool_use": model.tool_use,
-                "loaded": any(i.model_key == model.key for i in host.loaded),
+                "loaded": host.has_loaded(model.key),
                 "now": now.mark,
                 "seconds": now.seconds,
             }
