@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from typing import Any, cast
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import Mock
 
 import discord
 import pytest
@@ -47,7 +47,7 @@ def attachment(name: str, content: bytes, media_type: str | None, size: int | No
     file = double(discord.Attachment)
     file.filename, file.content_type = name, media_type
     file.size = len(content) if size is None else size
-    file.read = AsyncMock(return_value=content)
+    file.read.return_value = content
     return file
 
 

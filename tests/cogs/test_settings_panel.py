@@ -8,7 +8,7 @@ from unittest.mock import AsyncMock, Mock
 import discord
 import pytest
 from cogs_doubles import give, http_error, interaction_of, lantern_of, said_to
-from stand_ins import double
+from stand_ins import Method, double
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Asker, Place
@@ -39,10 +39,11 @@ class House:
         async def look_up(asked: Sources) -> Marks:
             return Marks(asked)
 
-        self.lantern.privacy.look_up = AsyncMock(side_effect=look_up)
-        self.lantern.privacy.mark = AsyncMock()
-        self.lantern.switch.defaults = AsyncMock(return_value={"server": "sage"})
-        self.lantern.switch.set_default = AsyncMock()
+        self.lantern.privacy.look_up = Method(look_up)
+        self.lantern.privacy.mark = Method()
+        self.lantern.switch.defaults = defaults = cast("Any", Method())
+        defaults.return_value = {"server": "sage"}
+        self.lantern.switch.set_default = Method()
         self.settings = self.lantern.place_settings
         self.rules = DiscordRules(here=self.settings.at)
         self.access = Access(self.rules)
