@@ -20,6 +20,7 @@ from cogs_doubles import (
     ScriptedTurns,
     double,
     http_error,
+    interaction_of,
     lantern_of,
     partial_channel,
 )
@@ -277,6 +278,19 @@ def test_the_line_under_its_name_is_said_again_where_a_session_goes_on() -> None
         return said
 
     assert play(story()) == [0.0, 30.0]
+
+
+async def test_whoever_presses_in_private_is_known_by_their_language_after_the_next_start() -> None:
+    lantern, press = lantern_of(), interaction_of(guild=None)
+    press.locale = discord.Locale.german
+    await LanternBot(DiscordFace(lantern, DiscordRules()), reads_content=True).on_interaction(press)
+    later = DiscordFace(lantern, DiscordRules())
+    bot = LanternBot(later, reads_content=True)
+    bot.tree.sync = AsyncMock(return_value=[])
+    bot.http.get_bot_gateway = AsyncMock(return_value=(1, "", None))
+    await bot.setup_hook()
+    assert later.readers.locale_at(bot, 7) == "de"
+    await bot.close()
 
 
 @pytest.mark.parametrize(("count", "logged"), [(None, 1), (3, 3)])

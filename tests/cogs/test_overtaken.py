@@ -17,8 +17,9 @@ from bot.domain.events import FleetEvent
 from bot.domain.hosts import Instance
 from bot.domain.ids import HostName, InstanceId
 from bot.policy.pacing import Pacers
-from cogs._loads import FOLLOWED_S, MOST_FOLLOWED, Loads
+from cogs._loads import FOLLOWED_S, MOST_FOLLOWED
 from cogs._transport import TOKEN_LIFE_S, InteractionTransport
+from cogs.client import DiscordFace, DiscordRules
 
 COPY = InstanceId("qwen:2")
 READY = Readiness(MODEL, Candidate(MODEL, HOST), instance=Instance(COPY, MODEL))
@@ -36,7 +37,8 @@ class Place:
         self.changed: dict[str, str] = {}
         switch: Any = self.lantern.switch
         switch.overtaken.side_effect = self._overtaken
-        self.loads = Loads(self.lantern)
+        self.face = DiscordFace(self.lantern, DiscordRules(has_presence=False))
+        self.loads = self.face.loads
 
     async def _overtaken(self, tickets: Collection[str]) -> Mapping[str, str]:
         return {ticket: how for ticket, how in self.changed.items() if ticket in tickets}
@@ -50,7 +52,7 @@ def played(story: Callable[[Place], Awaitable[None]]) -> None:
     async def whole() -> None:
         place = Place()
         async with asyncio.TaskGroup() as group:
-            keeping = group.create_task(place.loads.keep())
+            keeping = group.create_task(place.face.keep_shown())
             await asyncio.sleep(0)
             await story(place)
             await asyncio.sleep(10.0)
