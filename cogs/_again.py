@@ -50,6 +50,7 @@ class Again:
         self._turns = lantern.turns
         self._webhooks = webhooks
         self._shown_in = lantern.replies
+        self._people = lantern.people
         self._access = access
         self._replies = replies
         self._pacers = pacers
@@ -213,11 +214,16 @@ class Again:
         looked_for = {(channel, message) for message in standing.messages if message != pressed}
         if asked is not None:
             looked_for.add((int(asked[0]), int(asked[1])))
+        for quote in standing.turn.quotes:
+            if quote.message_id is not None:
+                there = int(quote.place.conversation.removeprefix("discord:"))
+                looked_for.add((there, int(quote.message_id)))
         for message in await self.missed.gone(client, looked_for):
             if asked is not None and message == int(asked[1]):
                 client.dispatch("missed_deletion", message)
                 raise RequestRefused(TAKEN_BACK)
             await self._shown_in.lost(str(message))
+            await self._people.unquote(str(message))
 
     async def standing(
         self, interaction: discord.Interaction[Any], turn: TurnId, *, is_continued: bool = False

@@ -34,8 +34,8 @@ class Before:
     """The turn its thread was opened on."""
     quotes: tuple[Quote, ...] = ()
     """Other people's words, oldest first."""
-    files: tuple[discord.Attachment, ...] = ()
-    """What was attached to those."""
+    files: tuple[tuple[int, discord.Attachment], ...] = ()
+    """What was attached to those, with the message of each."""
     is_hidden: bool = False
     """Discord does not show us the words it is about."""
 
@@ -50,7 +50,9 @@ async def files_of(
     """
     files, left_out = await read_files(message.attachments)
     try:
-        others, bad = await read_files(before.files[: MAX_ATTACHMENTS - len(files)])
+        taken = before.files[: MAX_ATTACHMENTS - len(files)]
+        messages, quoted = [message for message, _ in taken], [file for _, file in taken]
+        others, bad = await read_files(quoted, messages)
     except RequestRefused as refusal:
         # The question is not about a file that somebody else's message has, too.
         others, bad = (), (f"Left out: {refusal.user_message}",)
@@ -139,7 +141,8 @@ class Chains:
             return ()
         at_ms, author = int(starter.created_at.timestamp() * 1000), starter.author
         name = author.display_name
-        return (Quote(post.name, user_id(author), name, place_of(starter), at_ms),)
+        place, message = place_of(starter), str(starter.id)
+        return (Quote(post.name, user_id(author), name, place, at_ms, message),)
 
     async def _climbed(
         self, message: discord.Message, found: list[discord.Message]
@@ -173,7 +176,8 @@ class Chains:
     def _quoted(self, earlier: discord.Message) -> Before:
         me = 0 if self._client.user is None else self._client.user.id
         if quote := quote_of(earlier, me):
-            return Before(quotes=(quote,), files=tuple(earlier.attachments))
+            files = tuple((earlier.id, file) for file in earlier.attachments)
+            return Before(quotes=(quote,), files=files)
         # Without the intent contents come empty, but for messages that ping us and our own.
         is_shown = self._client.intents.message_content or earlier.guild is None
         is_hidden = not is_shown and earlier.author.id != me and not is_mentioned(earlier, me)

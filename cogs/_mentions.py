@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import discord
@@ -69,7 +70,8 @@ def quote_of(earlier: discord.Message, me: int) -> Quote | None:
         return None
     at_ms = int(earlier.created_at.timestamp() * 1000)
     author = earlier.author
-    return Quote(text, user_id(author), author.display_name, place_of(earlier), at_ms)
+    name, where = author.display_name, place_of(earlier)
+    return Quote(text, user_id(author), name, where, at_ms, str(earlier.id))
 
 
 def without_mentions(text: str, own: set[int], names: Mapping[int, str]) -> str:
@@ -92,9 +94,13 @@ def _own_roles(message: discord.Message, me: int) -> set[int]:
 
 
 async def read_files(
-    files: Sequence[discord.Attachment],
+    files: Sequence[discord.Attachment], quoted_in: Sequence[int] = ()
 ) -> tuple[tuple[Attachment, ...], tuple[str, ...]]:
     """The attached files as part of a turn, and why others among them are left out.
+
+    Args:
+        files: They.
+        quoted_in: Of each, the message it hangs at; empty: they are the question's own.
 
     Raises:
         RequestRefused: none is left: too large, of a kind that is not read, broken, or gone.
@@ -105,7 +111,8 @@ async def read_files(
         try:
             if number > MAX_ATTACHMENTS:
                 raise RequestRefused(f"`{file.filename}`, beyond the {MAX_ATTACHMENTS} taken.")
-            read.append(await _read(file))
+            message_id = str(quoted_in[number - 1]) if quoted_in else None
+            read.append(replace(await _read(file), message_id=message_id))
         except RequestRefused as refusal:
             refused.append(refusal)
     # Without any of them the question is another than the one that was asked.

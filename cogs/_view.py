@@ -16,11 +16,11 @@ from bot.domain.chat import Receipt, Turn
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
 from bot.policy.code_files import long_code
+from bot.policy.conversation import STOPPED
 from bot.policy.formulas import plain_formulas
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, split_reply
 from bot.policy.tables import tabled
-from bot.store.turns import STOPPED
 from cogs._languages import told
 
 _SMALL_LIMIT = 600

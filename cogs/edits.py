@@ -1,4 +1,4 @@
-"""Questions that are edited or deleted in Discord: answered again when wished, leaving no trace."""
+"""Messages that are edited or deleted in Discord: answered again when wished, leaving no trace."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -8,6 +8,7 @@ import structlog
 from discord.ext import commands
 
 from bot.chat.lantern import Lantern
+from bot.chat.turns import DELETED
 from bot.domain.errors import BotError
 from bot.policy.pacing import Pacers
 from bot.store.replies import ReplyMessage
@@ -19,13 +20,11 @@ from cogs._transport import transport_to
 from cogs._view import Act, MessageView, restored
 from cogs._webhooks import Webhooks
 
-_DELETED = "Its question was deleted."
-
 _log = structlog.get_logger(__name__)
 
 
 class Edits(commands.Cog):
-    """Hears of edited and deleted messages that asked something."""
+    """Hears of edited and deleted messages that asked something or are quoted."""
 
     def __init__(
         self,
@@ -78,7 +77,7 @@ class Edits(commands.Cog):
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:
-        """Takes a question and its answers out of all that models read later.
+        """Takes a question and its answers, or quoted words, out of all that models read later.
 
         An answer whose message was deleted stays in it, and is shown anew when it is asked for.
         """
@@ -96,8 +95,11 @@ class Edits(commands.Cog):
         await self._forget(message)
 
     async def _forget(self, message: int) -> None:
+        # First: what it asked or where it is quoted may be stored only in a moment.
+        self._turns.taken_back.delete(message)
         try:
             await self._shown_in.lost(str(message))
+            await self._people.unquote(str(message))
             turn = await self._turns.store.asked_by(str(message))
             answers = None if turn is None else await self._turns.store.answers(turn)
             if turn is None or answers is None:
@@ -107,7 +109,7 @@ class Edits(commands.Cog):
             has_ended = bool(self._replies.ending(answers))
             is_writing = self._replies.strip(answers.ids)
             # What is being answered to it is of no use to anybody, and would be stored at its end.
-            await self._turns.end(answers.ids, _DELETED)
+            await self._turns.end(answers.ids, DELETED)
             await self._people.remove(turn)
             if shown and (has_ended or not is_writing):
                 await self._replies.let_go(answers)

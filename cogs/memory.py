@@ -103,6 +103,8 @@ class Memory(commands.Cog):
             count = len(await self._people.said(user, MOST_EXPORTED))
             await say(interaction, FORGET_HOW.format(questions=counted(count, "question")))
             return
+        # First: what they asked a moment ago may not be stored yet.
+        self._turns.taken_back.forget(user, interaction.id)
         running = await self._people.running(user)
         self._replies.strip(running)
         await self._turns.end(running, _ENDED)

@@ -1,5 +1,6 @@
 """``/retry`` and ``/continue``, and the message menus Ask about this, Retry and Continue."""
 
+import asyncio
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import replace
@@ -19,10 +20,11 @@ from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._again import Again
 from cogs._autocomplete import CHOICES, StringChoices, model_choices
-from cogs._faults import SENDING_ERRORS, say, say_error
+from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of, say, say_error
 from cogs._forms import form_of, sent_form
 from cogs._languages import told
 from cogs._mentions import is_by, quote_of, read_files
+from cogs._missed import LOOK_S
 from cogs._places import place_of, user_id
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport
@@ -33,6 +35,7 @@ NOT_KEPT = (
 )
 NOTHING_THERE = "There is nothing in that message that I could read."
 
+DELETED = "That message was deleted, so it is not asked about any more."
 UNFETCHED = "Discord does not show me that message any more; ask about it anew."
 ASKED = "You asked:"
 
@@ -147,22 +150,15 @@ class Talking(commands.Cog):
         questions, channel = self._replies.questions, interaction.channel_id or 0
         if not await questions.note(interaction.id, channel, interaction.token):
             return
-        await transport.begin()
-        message = self._known.get(about)
-        if message is None:
-            try:
-                where = interaction.client.get_partial_messageable(
-                    channel, guild_id=interaction.guild_id
-                )
-                message = await where.fetch_message(about)
-            except SENDING_ERRORS as error:
-                raise RequestRefused(UNFETCHED) from error
         me = interaction.client.user.id if interaction.client.user is not None else 0
+        message = await self._looked_at(interaction, about, me)
+        await transport.begin()
         quote = quote_of(message, me)
         parent = await self._shown_in.turn_of(str(about))
         if quote is None and parent is None:
             raise RequestRefused(NOT_KEPT if is_by(message, me) else NOTHING_THERE)
-        files, left_out = await read_files(message.attachments if quote is not None else ())
+        shown = () if quote is None else message.attachments
+        files, left_out = await read_files(shown, [about] * len(shown))
         request = TurnRequest(
             user=user,
             user_name=interaction.user.display_name,
@@ -180,6 +176,31 @@ class Talking(commands.Cog):
         notice = f"{name} asked about {message.jump_url}: {text[:200]}"
         await self._replies.play(request, transport, (notice, *left_out))
         await questions.close(interaction.id)
+
+    async def _looked_at(
+        self, interaction: discord.Interaction[Any], about: int, me: int
+    ) -> discord.Message:
+        """The message that a form is about as it is now: it may have stood open for long.
+
+        Raises:
+            RequestRefused: it was deleted meanwhile, or Discord does not show it.
+        """
+        known, channel = self._known.get(about), interaction.channel_id or 0
+        where = interaction.client.get_partial_messageable(channel, guild_id=interaction.guild_id)
+        try:
+            async with asyncio.timeout(LOOK_S):
+                message = await where.fetch_message(about)
+        except SENDING_ERRORS as error:
+            is_deleted = fault_of(error) is DiscordFault.LOST
+            if is_deleted or self._turns.taken_back.is_deleted(str(about)):
+                self._known.pop(about, None)
+                raise RequestRefused(DELETED) from error
+            # Where the bot itself is not, its menu alone shows it messages.
+            if known is None:
+                raise RequestRefused(UNFETCHED) from error
+            return known
+        # So it is, without the intent, where the message does not ping the bot.
+        return message if known is None or quote_of(message, me) else known
 
     async def _turn_of(
         self, interaction: discord.Interaction[Any], message: discord.Message

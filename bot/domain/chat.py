@@ -59,6 +59,8 @@ class Attachment:
     media_type: str
     text: str | None = None
     image: bytes | None = None
+    message_id: str | None = None
+    """Whose file it is, where that is not the question's own: it leaves with that message."""
 
 
 @value
@@ -72,6 +74,8 @@ class Quote:
     """Where they were said."""
     said_at_ms: int
     """UTC milliseconds."""
+    message_id: str | None = None
+    """The message they stand in: they leave with it."""
 
 
 OriginKind = Literal["own", "earlier", "quote", "fact", "prompt"]

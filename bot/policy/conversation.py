@@ -12,6 +12,10 @@ ConversationMode = Literal["channel", "reply_chain"]
 """``channel``: the channel's talk goes on; ``reply_chain``: only replies go on."""
 
 
+STOPPED = "Lantern was stopped before this answer was finished."
+"""Noted of an answer that a crash cut off, until somebody goes on with it."""
+
+
 def fresh_after_s(
     mode: ConversationMode, place: Place, *, is_pinged: bool, rest_s: float | None
 ) -> float | None:
@@ -155,7 +159,11 @@ def continued(before: Receipt, after: Receipt) -> Receipt:
             after.timing, generation_s=before.timing.generation_s + after.timing.generation_s
         ),
         cost_micro_usd=before.cost_micro_usd + after.cost_micro_usd,
-        notices=tuple(dict.fromkeys((*before.notices, *after.notices))),
+        notices=tuple(
+            dict.fromkeys(
+                notice for notice in (*before.notices, *after.notices) if notice != STOPPED
+            )
+        ),
         seams=(*before.seams, *after.seams),
         # By its model, too: what one had said was once credited to another on the same host.
         before=tuple(dict.fromkeys(c for c in earlier if c != here)),

@@ -30,7 +30,18 @@ _THEIRS = "SELECT id FROM turn WHERE user = ?"
 # What was said after it goes on from what stood before it, however many leave at once.
 _FREE = "UPDATE turn SET parent = (SELECT parent FROM turn WHERE id = :turn) WHERE parent = :turn"
 _REMOVE = "DELETE FROM turn WHERE id IN (SELECT value FROM json_each(?))"
-_UNQUOTE = "DELETE FROM quote WHERE user = ?"
+_UNQUOTE = (
+    "DELETE FROM attachment WHERE message_id IN (SELECT message_id FROM quote WHERE user = ?)",
+    "DELETE FROM quote WHERE user = ?",
+)
+_IS_QUOTED = """
+SELECT 1 FROM quote WHERE message_id = :message
+UNION ALL SELECT 1 FROM attachment WHERE message_id = :message LIMIT 1
+"""
+_UNQUOTE_MESSAGE = (
+    "DELETE FROM attachment WHERE message_id = ?",
+    "DELETE FROM quote WHERE message_id = ?",
+)
 _DROP_FACTS = "DELETE FROM fact WHERE user = ?"
 # An answer kept for the same question holds nobody's name: any of them may be theirs.
 _DROP_ANSWERS = "DELETE FROM answer"
@@ -103,12 +114,24 @@ class PeopleStore:
             shown = connection.execute(_SHOWN, {"user": user, "most": MOST_SHOWN}).fetchall()
             theirs = [row["id"] for row in connection.execute(_THEIRS, (user,))]
             _remove(connection, theirs)
-            for statement in (_UNQUOTE, _DROP_FACTS):
+            for statement in (*_UNQUOTE, _DROP_FACTS):
                 connection.execute(statement, (user,))
             connection.execute(_DROP_ANSWERS)
             return count, tuple((row["channel_id"], row["message_id"]) for row in shown)
 
         return await self.database.erase(change)
+
+    async def unquote(self, message_id: str) -> None:
+        """Take a message's words and files out of the questions that quote it."""
+        # Of all messages that people delete nearly none is quoted, and erasing waits for the disk.
+        if not await self.database.fetch(_IS_QUOTED, {"message": message_id}):
+            return
+
+        def change(connection: sqlite3.Connection) -> None:
+            for statement in _UNQUOTE_MESSAGE:
+                connection.execute(statement, (message_id,))
+
+        await self.database.erase(change)
 
     async def remove(self, turn: TurnId) -> None:
         """Delete a question with all answers to it; what was said since goes on without it."""

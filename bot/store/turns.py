@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnKind, TurnStatus
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
+from bot.policy.conversation import STOPPED
 from bot.store.beside import Answers, answers_beside, show
 from bot.store.database import Database, Values
 from bot.store.ledger import FreeLine
@@ -18,8 +19,6 @@ BRANCH_TEXT_BYTES = 2**62
 """As many as there are; a caller that knows a window asks for less."""
 BRANCH_IMAGE_BYTES = 16 * 1024 * 1024
 """Images read with a branch, newest first; older ones come without their bytes."""
-STOPPED = "Lantern was stopped before this answer was finished."
-
 IMAGE_BYTES = 4 * 1024 * 1024
 """A larger image is not kept; its name is."""
 
@@ -35,8 +34,12 @@ INSERT OR IGNORE INTO asked (message_id, turn, channel_id) VALUES (
 _ASKED_BY = "SELECT turn FROM asked WHERE message_id = ?"
 _ASKS = "SELECT message_id, channel_id FROM asked WHERE turn = ?"
 _NEWEST_ASKED = """
-SELECT asked.channel_id, message_id FROM asked JOIN turn ON turn.id = asked.turn
-WHERE asked.channel_id IS NOT NULL ORDER BY turn.number DESC LIMIT ?
+SELECT asked.channel_id, message_id, number FROM asked JOIN turn ON turn.id = asked.turn
+WHERE asked.channel_id IS NOT NULL
+UNION
+SELECT substr(ifnull(quote.thread, quote.channel), length('discord:') + 1), message_id, number
+FROM quote JOIN turn ON turn.id = quote.turn WHERE message_id IS NOT NULL
+ORDER BY number DESC LIMIT ?
 """
 # Only a running turn changes: its first ending is the only one.
 _CHECKPOINT = """
@@ -76,7 +79,8 @@ WITH sized AS (
         sum(ifnull(length(image), 0)) OVER (ORDER BY line.key DESC, position) AS image_bytes
     FROM json_each(:line) AS line JOIN attachment ON attachment.turn = line.value
 )
-SELECT turn, name, media_type, text, iif(image_bytes <= :image_bytes, image, NULL) AS image
+SELECT turn, name, media_type, text, message_id,
+    iif(image_bytes <= :image_bytes, image, NULL) AS image
 FROM sized JOIN attachment ON attachment.rowid = place
 ORDER BY turn, position
 """
@@ -193,6 +197,7 @@ class TurnStore:
             for position, quote in enumerate(turn.quotes):
                 said = {"user": quote.user, "user_name": quote.user_name, "text": quote.text}
                 said |= {"turn": turn.id, "said_at_ms": quote.said_at_ms, "position": position}
+                said |= {"message_id": quote.message_id}
                 insert(connection, "quote", {**said, **asdict(quote.place)})
 
         await self.database.write(change)
@@ -237,7 +242,7 @@ class TurnStore:
         return None if where is None else (where, rows[0]["message_id"])
 
     async def newest_asked(self, most: int) -> dict[str, tuple[str, ...]]:
-        """The newest messages that asked something, newest first, by their channels."""
+        """The newest messages that asked something or are quoted, newest first, by channels."""
         found: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
         for row in await self.database.fetch(_NEWEST_ASKED, (most,)):
             found[row["channel_id"]] += (row["message_id"],)
@@ -483,7 +488,14 @@ def _branch(
     for row in connection.execute(_LINE_QUOTES, wanted):
         place = value_of(Place, row)
         quotes[row["turn"]].append(
-            Quote(row["text"], UserId(row["user"]), row["user_name"], place, row["said_at_ms"])
+            Quote(
+                row["text"],
+                UserId(row["user"]),
+                row["user_name"],
+                place,
+                row["said_at_ms"],
+                row["message_id"],
+            )
         )
     # By place, not by name: looking fifteen names up in each row cost as much as the query.
     return tuple(

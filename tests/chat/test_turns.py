@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clocks import LoopClock
@@ -14,9 +15,10 @@ from leftovers import leftovers
 
 from bot.chat import turns
 from bot.chat.planning import ChatRules
+from bot.chat.turns import DELETED, FORGOTTEN
 from bot.chat.walk import load_first
 from bot.chat.words import footer, why_text
-from bot.domain.chat import Attachment, Candidate, Place, Route
+from bot.domain.chat import Attachment, Candidate, Place, Quote, Route
 from bot.domain.errors import (
     FailureKind,
     NoCandidates,
@@ -110,6 +112,56 @@ async def test_the_conversation_is_sent_and_a_reply_branches(tmp_path: Path) -> 
         assert "alpha" in texts
         assert "gamma" in texts
         assert "beta" not in texts
+
+
+async def test_what_is_taken_back_while_it_is_looked_up_is_neither_kept_nor_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        turns = home.lantern.turns
+        first = await home.ask("hello")
+        turns.taken_back.delete(41)
+        turns.taken_back.forget(ADA, 60)
+        for question, user, words in (
+            ("41", BOB, DELETED),
+            ("59", ADA, FORGOTTEN),
+            ("60", ADA, ""),
+            ("59", BOB, ""),
+        ):
+            said = await home.play(replace(home.request("again", user=user), question=question))
+            if words:
+                # Without its turn there is nothing to press.
+                assert isinstance(said.last, Failed)
+                assert (said.last.turn, said.last.error.user_message) == (None, words)
+            else:
+                assert isinstance(said.last, Finished)
+        # What is asked about a message that was deleted is asked without it.
+        quotes = tuple(Quote(f"of {m}", BOB, "Bob", PLACE, 1, m) for m in ("41", "42", None))
+        files = tuple(
+            Attachment(f"{m}.txt", "text/plain", f"file of {m}", message_id=m) for m in ("41", None)
+        )
+        asked = replace(home.request("and?", attachments=files), quotes=quotes)
+        said = await home.play(asked)
+        stored = await turns.store.get(said.turn)
+        assert stored is not None
+        assert (stored.quotes, stored.attachments) == (quotes[1:], files[1:])
+        sent = str(home.hosts["studio"].journal.of(PredictionStarted)[-1].messages)
+        assert "of 42" in sent
+        assert "of None" in sent
+        assert "of 41" not in sent
+        # A question that leaves as its retry begins takes that along.
+        begin = TurnStore.begin
+
+        async def late(self: TurnStore, *args: Any) -> None:
+            await home.lantern.people.remove(first.turn)
+            await begin(self, *args)
+
+        monkeypatch.setattr(TurnStore, "begin", late)
+        said = await home.play(home.request("", parent=first.turn, kind="retry"))
+        assert isinstance(said.last, Failed)
+        assert said.last.error.user_message == DELETED
+        rows = await turns.store.database.fetch("SELECT user_text FROM turn")
+        assert [row["user_text"] for row in rows] == ["again", "again", "and?"]
 
 
 async def test_reset_starts_afresh_and_forgets_nothing_stored(tmp_path: Path) -> None:

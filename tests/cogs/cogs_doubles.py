@@ -23,6 +23,7 @@ from bot.chat.personas import Personas
 from bot.chat.place_settings import Configured, PlaceSettings
 from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
+from bot.chat.taken_back import TakenBack
 from bot.chat.turns import Turns
 from bot.chat.usage import Tally
 from bot.cloud.providers import Providers
@@ -146,6 +147,7 @@ class ScriptedTurns(Turns):
         self.askers: dict[TurnId, UserId] = {}
         self.stored: dict[TurnId, Turn] = {}
         self.store = MemoryTurns(self.stored, self.said)
+        self.taken_back = TakenBack()
         self.questions: MemoryQuestions | None = None
         """Told which turn answers, as the store does when a turn begins."""
 

@@ -85,6 +85,9 @@ async def test_a_mention_under_a_friends_words_brings_them(rules: DiscordRules) 
     request = await channel.ask(41, "<@9> really?", about=30, attachments=files[1:])
     assert [(q.text, q.user_name) for q in request.quotes] == [("The sky is green.", "Bob")]
     assert [file.name for file in request.attachments] == ["0.png", "1.png"]
+    # With that message leaves what was its own.
+    assert [quote.message_id for quote in request.quotes] == ["30"]
+    assert [file.message_id for file in request.attachments] == ["30", None]
 
 
 async def test_a_chain_of_replies_brings_everybody_up_to_the_answer_it_began_at() -> None:

@@ -1,17 +1,30 @@
 """Questions that are edited or deleted: before, while and after they are answered."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import discord
 import pytest
-from cogs_doubles import FINISHED, READERS, STARTED, TURN, Script, http_error, said_to
+from cogs_doubles import (
+    ALICE,
+    FINISHED,
+    READERS,
+    STARTED,
+    TURN,
+    Script,
+    http_error,
+    said_to,
+    stored_turn,
+)
 from stand_ins import double
 from test_again import AGAIN, Scene, scene
 
+from bot.domain.chat import Place, Quote
 from bot.domain.events import TextDelta
+from bot.domain.ids import PlaceId, TurnId
 from bot.policy.pacing import Pacers
 from bot.store.beside import Answers
 from bot.store.people import PeopleStore
@@ -200,6 +213,28 @@ async def test_a_deleted_question_leaves_with_all_its_answers(
         assert its.buttons == [[]]
         assert at.turns.said == [("end", (TURN, "again1"))]
         assert "not stored any more" in said_to(await at.press(Act.OLDER))[0]
+
+
+async def test_a_message_that_was_deleted_is_quoted_no_more(tmp_path: Path) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        its = Question(at)
+        people: Any = at.lantern.people
+
+        async def unquote(message: str) -> None:
+            # Noted first, for whoever is about to quote it.
+            assert at.turns.taken_back.is_deleted(message)
+            await PeopleStore(at.lantern.database).unquote(message)
+
+        people.unquote.side_effect = unquote
+        quotes = tuple(
+            Quote(f"of {message}", ALICE, "Alice", Place(PlaceId("discord:7")), 1, message)
+            for message in (ASKED, "1", "2")
+        )
+        await at.store.begin(replace(stored_turn(""), id=TurnId("about"), quotes=quotes))
+        await its.delete(in_bulk=True)
+        about = await at.store.get(TurnId("about"))
+        assert about is not None
+        assert about.quotes == quotes[2:]
 
 
 async def test_an_answer_whose_messages_were_deleted_is_answered_again_where_it_can_be(

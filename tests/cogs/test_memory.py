@@ -16,6 +16,7 @@ import pytest
 from clocks import WallClock
 from cogs_doubles import (
     ALICE,
+    BOB,
     READERS,
     RECEIPT,
     ScriptedTurns,
@@ -144,6 +145,21 @@ async def test_forgetting_says_first_what_would_go_and_then_really_does(cog: Mem
         "I keep no question of yours everywhere."
     ]
     assert "remember nothing" in said_to(await give(cog, "memories"))[0]
+
+
+async def test_what_was_asked_a_moment_before_is_forgotten_though_it_is_not_stored_yet(
+    cog: Memory,
+) -> None:
+    taken_back = cog._turns.taken_back  # pyright: ignore[reportPrivateUsage]  # as turns ask it
+    interaction = interaction_of()
+    await cast(Any, cog.forget).callback(cog, interaction)
+    assert not taken_back.is_forgotten(ALICE, str(interaction.id - 1))
+    await cast(Any, cog.forget).callback(cog, interaction, "yes")
+    assert taken_back.is_forgotten(ALICE, str(interaction.id - 1))
+    # What they ask from then on is theirs to keep, and so is what others ask.
+    assert not taken_back.is_forgotten(ALICE, str(interaction.id))
+    assert not taken_back.is_forgotten(ALICE, None)
+    assert not taken_back.is_forgotten(BOB, str(interaction.id - 1))
 
 
 async def test_a_retry_is_no_question_of_its_own(cog: Memory) -> None:

@@ -28,7 +28,7 @@ from cogs._again import Again
 from cogs._places import DiscordRules
 from cogs._reply import Replies
 from cogs._webhooks import Webhooks
-from cogs.talking import UNFETCHED, Talking
+from cogs.talking import DELETED, UNFETCHED, Talking
 
 
 def talking(turns: ScriptedTurns) -> tuple[Talking, Lantern]:
@@ -107,14 +107,21 @@ async def test_the_menus_mean_the_answer_a_message_shows(kind: str) -> None:
 
 
 async def asked(
-    cog: Talking, message: Any, text: str = "what is it?", later: Talking | None = None
+    cog: Talking,
+    message: Any,
+    text: str = "what is it?",
+    later: Talking | None = None,
+    found: object = None,
 ) -> Any:
-    """Fills in the form of Ask about this; gives the interaction that ``later`` takes it by."""
+    """Fills in the form of Ask about this; gives the interaction that ``later`` takes it by.
+
+    By then the message is as ``found``, a fault among them; None: as it was.
+    """
     pressed, submitted = interaction_of(), interaction_of(3)
     submitted.type = discord.InteractionType.modal_submit
     submitted.client.user.id = 99
     channel = partial_channel()
-    channel.fetch_message.side_effect = [message] if message.content else http_error(404, 10008)
+    channel.fetch_message.side_effect = [message if found is None else found]
     submitted.client.get_partial_messageable.side_effect = [channel, channel]
     await cog.ask_about(pressed, message)
     (modal,) = pressed.response.send_modal.await_args.args
@@ -133,9 +140,35 @@ async def test_a_form_opened_before_a_restart_asks_about_its_message() -> None:
 async def test_what_was_typed_about_a_message_that_is_gone_is_given_back() -> None:
     turns = ScriptedTurns()
     later, lantern = talking(turns)
-    submitted = await asked(talking(ScriptedTurns())[0], message_of(files=1), later=later)
+    hidden = http_error(403, 50001)
+    before, message = talking(ScriptedTurns())[0], message_of("a poem")
+    submitted = await asked(before, message, later=later, found=hidden)
     assert said_to(submitted) == [f"❌ {UNFETCHED}", "You asked:\nwhat is it?"]
+    # Deleted while the form was open, it is not asked about by whoever still has it at hand.
+    for cog in (before, later):
+        submitted = await asked(before, message, later=cog, found=http_error(404, 10008))
+        assert said_to(submitted) == [f"❌ {DELETED}", "You asked:\nwhat is it?"]
+        # They alone are told: nothing was begun in public.
+        submitted.response.defer.assert_not_awaited()
     assert (turns.requests, await lantern.questions.left_open()) == ([], ())
+
+
+async def test_a_form_asks_about_its_message_as_it_reads_by_then() -> None:
+    turns = ScriptedTurns()
+    cog, _ = talking(turns)
+    old, new = message_of("my pin is 4711", files=1), message_of("a poem")
+    await asked(cog, old, found=new)
+    # Without the intent, or where the bot is not, what the menu showed is all there is.
+    for found in (message_of(), http_error(403, 50001), TimeoutError()):
+        await asked(cog, new, found=found)
+    said = [[quote.text for quote in request.quotes] for request in turns.requests]
+    assert said == [["a poem"]] * 4
+    assert turns.requests[0].attachments == ()
+    # Of its deletion we were told all the same.
+    turns.taken_back.delete(70)
+    submitted = await asked(cog, new, found=http_error(403, 50001))
+    assert said_to(submitted)[0] == f"❌ {DELETED}"
+    assert len(turns.requests) == 4
 
 
 async def test_a_question_about_a_message_brings_its_words_and_pictures_as_its_authors() -> None:
@@ -146,7 +179,9 @@ async def test_a_question_about_a_message_brings_its_words_and_pictures_as_its_a
     assert (request.text, request.user) == ("what is it?", UserId("discord:3"))
     (quote,) = request.quotes
     assert (quote.text, quote.user, quote.place) == ("a poem", "discord:2", request.place)
-    assert [file.name for file in request.attachments] == ["cat0.png"]
+    (file,) = request.attachments
+    # They leave with it.
+    assert (file.name, file.message_id, quote.message_id) == ("cat0.png", "70", "70")
     shown = submitted.edit_original_response.await_args.kwargs["content"]
     assert "asked about https://discord.com/channels/5/7/70: what is it?" in shown
     assert await lantern.questions.left_open() == ()

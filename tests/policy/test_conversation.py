@@ -20,6 +20,7 @@ from bot.domain.chat import (
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.policy.conversation import (
     NEW_THREAD,
+    STOPPED,
     ConversationMode,
     added,
     adds_to_own,
@@ -190,6 +191,8 @@ def test_a_receipt_of_two_parts_sums_them_and_names_who_gave_the_first() -> None
     assert whole.cost_micro_usd == 30
     lost = tuple(replace(r, seams=(Seam(HostName(h)),)) for r, h in ((HOME, "a"), (AWAY, "b")))
     assert [seam.host for seam in continued(*lost).seams] == ["a", "b"]
+    # It is finished now, whatever once cut it off.
+    assert continued(replace(AWAY, notices=(STOPPED, "b")), HOME).notices == ("b", "a")
     assert whole.notices == ("b", "c", "a")
     # A third part keeps both; the same one again is named once.
     assert continued(whole, AWAY).before == (Candidate(ModelKey("qwen"), HostName("studio")),)

@@ -119,6 +119,53 @@ async def test_a_forgotten_person_leaves_no_word_in_any_file(
     assert await people.forget(ADA) == (0, ())
 
 
+async def test_a_message_that_was_deleted_leaves_what_quotes_it(
+    people: PeopleStore, turns: TurnStore, database: Database
+) -> None:
+    here = Place(CHANNEL)
+    files = (
+        Attachment("a.png", "image/png", image=SECRET.encode() * 1000, message_id="41"),
+        Attachment("own.txt", "text/plain", text="mine"),
+    )
+    quotes = (
+        Quote(SECRET, ADA, "Ada", here, 1, "41"),
+        Quote("stays", ADA, "Ada", here, 1, "42"),
+        Quote("of old", ADA, "Ada", here, 1),
+    )
+    await said(turns, "a", user=BOB, user_text="and?", quotes=quotes, attachments=files)
+    # Nothing of what others deleted is quoted.
+    await people.unquote("40")
+    assert words_left(database)
+    await people.unquote("41")
+    assert words_left(database) == []
+    left = await turns.get(TurnId("a"))
+    assert left is not None
+    assert (left.quotes, left.attachments) == (quotes[1:], files[1:])
+    # A picture alone may be quoted as well.
+    files = (replace(files[0], message_id="43"),)
+    await said(turns, "b", user=BOB, attachments=files)
+    await people.unquote("43")
+    assert words_left(database) == []
+
+
+async def test_files_of_a_forgotten_person_leave_the_questions_that_quote_them(
+    people: PeopleStore, turns: TurnStore
+) -> None:
+    files = tuple(
+        Attachment(f"{message}.txt", "text/plain", SECRET, message_id=message)
+        for message in ("41", "42", None)
+    )
+    quotes = tuple(
+        Quote("look", user, "", Place(CHANNEL), 1, message)
+        for user, message in ((ADA, "41"), (BOB, "42"))
+    )
+    await said(turns, "a", user=BOB, quotes=quotes, attachments=files)
+    await people.forget(ADA)
+    left = await turns.get(TurnId("a"))
+    assert left is not None
+    assert (left.quotes, left.attachments) == (quotes[1:], files[1:])
+
+
 async def test_words_that_a_growing_answer_left_behind_go_too(
     tmp_path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

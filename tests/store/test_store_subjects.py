@@ -7,7 +7,7 @@ import pytest
 from clocks import WallClock
 from store_values import CHANNEL, SAGE, new_turn
 
-from bot.domain.chat import Place
+from bot.domain.chat import Place, Quote
 from bot.domain.errors import StoreUnavailable
 from bot.domain.hosts import (
     Drain,
@@ -507,6 +507,15 @@ class TestQuestions:
         assert await turns.newest_asked(9) == {"7": ("46", "40"), "9": ("42",)}
         assert list(await turns.newest_asked(2)) == ["7", "9"]
         assert await turns.newest_asked(1) == {"7": ("46",)}
+        # What was quoted is looked for where it was said; of old ones nobody knows which they are.
+        thread = Place(PlaceId("discord:8"), PlaceId("discord:81"))
+        quotes = (
+            Quote("a", UserId("x"), "X", thread, 1, "60"),
+            Quote("b", UserId("x"), "X", Place(PlaceId("discord:8")), 1, "61"),
+            Quote("c", UserId("x"), "X", thread, 1),
+        )
+        await turns.begin(replace(new_turn("t8"), quotes=quotes))
+        assert await turns.newest_asked(3) == {"81": ("60",), "8": ("61",), "7": ("46",)}
 
     async def test_a_question_is_new_once_even_after_its_end(self, database: Database) -> None:
         questions = QuestionStore(database)

@@ -303,7 +303,7 @@ async def test_quotes_come_back_in_order_with_their_origin(turns: TurnStore) -> 
     thread = Place(PlaceId("discord:9"), PlaceId("discord:91"), PlaceId("discord:7"))
     nowhere = Place(PlaceId("discord:8"), is_private=True, is_certain=False)
     quotes = (
-        Quote("né\0é", UserId("discord:2"), "Bob", thread, 1_600_000_000_000),
+        Quote("né\0é", UserId("discord:2"), "Bob", thread, 1_600_000_000_000, "4711"),
         Quote("It is green.", UserId("discord:1"), "Ada", nowhere, 1_700_000_000_000),
     )
     await turns.begin(replace(new_turn("a"), quotes=quotes))
@@ -316,7 +316,7 @@ async def test_quotes_come_back_in_order_with_their_origin(turns: TurnStore) -> 
 async def test_attachments_come_back_in_order_for_a_retry(turns: TurnStore) -> None:
     attachments = (
         Attachment("notes.txt", "text/plain", text="remember the milk \ud83d\ude42"),
-        Attachment("cat.png", "image/png", image=b"\x89PNG\0"),
+        Attachment("cat.png", "image/png", image=b"\x89PNG\0", message_id="4711"),
         Attachment("empty.txt", "text/plain", text=""),
     )
     await turns.begin(new_turn("a", attachments=attachments))

@@ -1,0 +1,37 @@
+"""What people took back of late, as questions that are stored a moment later ask for it."""
+
+from bot.chat.taken_back import MOST, TakenBack
+from bot.domain.ids import UserId
+
+ADA, BOB = UserId("ada"), UserId("bob")
+
+
+def test_a_deleted_message_is_known_by_its_id() -> None:
+    taken_back = TakenBack()
+    taken_back.delete(41)
+    assert [taken_back.is_deleted(one) for one in ("41", "42", None)] == [True, False, False]
+
+
+def test_what_somebody_asked_before_they_had_it_forgotten_is_forgotten() -> None:
+    taken_back = TakenBack()
+    taken_back.forget(ADA, 60)
+    asked = ("59", "60", None)
+    assert [taken_back.is_forgotten(ADA, one) for one in asked] == [True, False, False]
+    assert not taken_back.is_forgotten(BOB, "59")
+    taken_back.forget(ADA, 61)
+    assert taken_back.is_forgotten(ADA, "60")
+
+
+def test_the_newest_are_kept_and_no_more() -> None:
+    taken_back = TakenBack()
+    for n in range(MOST + 1):
+        taken_back.delete(n)
+        taken_back.forget(UserId(str(n)), 60)
+    for n, is_kept in ((0, False), (1, True), (MOST, True)):
+        assert taken_back.is_deleted(str(n)) is is_kept
+        assert taken_back.is_forgotten(UserId(str(n)), "59") is is_kept
+    # Who has theirs forgotten again is the newest.
+    taken_back.forget(UserId("1"), 60)
+    taken_back.forget(ADA, 60)
+    assert taken_back.is_forgotten(UserId("1"), "59")
+    assert not taken_back.is_forgotten(UserId("2"), "59")
