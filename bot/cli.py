@@ -1,6 +1,7 @@
 """The command line: parse, call a command, print. Exit 0 fine, 1 failed, 2 usage, 78 set-up."""
 
 import asyncio
+import errno
 import gc
 import io
 import os
@@ -31,6 +32,11 @@ GARBAGE = (10_000, 20, 20)
 """After so many new objects garbage is looked for among them, and each so many times among older
 ones: two megabytes more, at the most."""
 
+_UNWRITABLE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE}
+)
+"""Of a full disk behind standard output, or of one that is closed, here or by its reader."""
+
 T = TypeVar("T")
 
 cli = typer.Typer(
@@ -58,17 +64,25 @@ HostOption = Annotated[str | None, typer.Option("--host", help="Name or address 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and exits with its code."""
-    # Redirected output is cp1252 on Windows and ASCII in bare containers: no emoji may crash it.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="replace")
-    # A script piped in is UTF-8 too, with the mark that PowerShell puts before it.
-    stdin: TextIO = sys.stdin
-    if isinstance(stdin, io.TextIOWrapper) and not stdin.isatty():
-        stdin.reconfigure(encoding="utf-8-sig", errors="replace")
+    _prepare_streams()
     try:
-        # `python -m bot` is the same program: its help and its completion name the command.
-        cli(args=None if arguments is None else list(arguments), prog_name="lantern")
+        try:
+            # `python -m bot` is the same program: its help and its completion name the command.
+            cli(args=None if arguments is None else list(arguments), prog_name="lantern")
+        finally:
+            # Told at the very end it was an error of the interpreter's own, and no exit code.
+            sys.stdout.flush()
+    except OSError as failed:
+        # A file that cannot be read or written is told of by its room, and has a name.
+        if failed.errno not in _UNWRITABLE or failed.filename is not None:
+            raise
+        # What still waits for it is not tried once more, with a traceback, as Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # `| head` has read all that it wanted.
+        if failed.errno != errno.EPIPE:
+            words = f"Standard output takes nothing more: {failed.strerror}."
+            once.terminal(stderr=True).line(words, "red")
+        sys.exit(EXIT_FAILED)
     except BotError as failed:
         is_lasting = isinstance(failed, ConfigError | AlreadyRunning | StoreUnusable)
         screen, style = once.terminal(stderr=True), "bold red" if is_lasting else "red"
@@ -83,6 +97,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 words = f"{words.partition(chr(10))[0]}\n{failed.details}"
             screen.line(words, style)
         sys.exit(EXIT_CONFIG if is_lasting else EXIT_FAILED)
+
+
+def _prepare_streams() -> None:
+    """Has the standard streams take any character, and none of their places stand empty.
+
+    The next file or socket would get the number of one that is closed, and words meant for a person
+    with it; the event loop ends the process where one of its own does.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    # Redirected output is cp1252 on Windows and ASCII in bare containers: no emoji may crash it.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    # A script piped in is UTF-8 too, with the mark that PowerShell puts before it.
+    stdin: TextIO = sys.stdin
+    if isinstance(stdin, io.TextIOWrapper) and not stdin.isatty():
+        stdin.reconfigure(encoding="utf-8-sig", errors="replace")
 
 
 def run_async(work: Coroutine[None, None, T]) -> T:
@@ -357,7 +396,11 @@ def keys_revoke(
 @config_cli.command("show")
 def config_show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every setting in force, with secrets masked and where each value comes from."""
-    shown = masked(_loaded(config))
+    loaded = _loaded(config)
+    shown = masked(loaded)
+    # On the other stream: what was not read is no setting in force.
+    for words in loaded.warnings:
+        once.terminal(stderr=True).line(f"! {words}", "yellow")
     if as_json:
         once.print_json(shown)
         return

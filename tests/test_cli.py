@@ -1,6 +1,8 @@
 """The command line: what it prints and how it exits."""
 
 import asyncio
+import errno
+import io
 import json
 import logging
 import os
@@ -12,6 +14,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hosting import hosts_beside
@@ -19,8 +22,10 @@ from house import GEMMA, QWEN, sim
 
 from bot.__main__ import lantern as start
 from bot.app import utcnow
+from bot.chat.walk import LoadSteps, Readiness
 from bot.cli import main
 from bot.commands import once
+from bot.domain.events import Loading
 from bot.process.lock import instance_lock
 from bot.process.supervisor import Supervisor, life_sign_of
 from bot.sim.host import SimHost
@@ -28,6 +33,7 @@ from bot.sim.journal import LoadStarted, Unloaded
 from bot.sim.models import SimModel
 from bot.store.database import Database
 from bot.store.migrate import migrate, migrations
+from bot.terminal.screen import Screen
 
 ROOT = Path(__file__).parents[1]
 
@@ -203,6 +209,85 @@ def test_until_a_new_version_is_started_looking_leaves_the_database_as_the_old_o
     assert not list(tmp_path.glob("*.backup"))
     # With nobody on it, the command is the start that brings it on.
     assert (run("keys", "add", "me"), schema_of(path)) == (0, old + 1)
+
+
+@pytest.mark.slow
+def test_a_load_that_is_given_up_says_what_becomes_of_it(
+    studio: SimHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def given_up(screen: Screen, load: LoadSteps) -> Readiness:
+        async with load as steps:
+            async for step in steps:
+                if isinstance(step, Loading):
+                    raise asyncio.CancelledError
+        raise AssertionError("it never began")
+
+    monkeypatch.setattr(Screen, "waited", given_up)
+    with pytest.raises(asyncio.CancelledError):
+        main(["load", "qwen3-8b"])
+    assert "Given up: the host is told to end the load" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(errno.ENOSPC, "No space left on device"), (errno.EPIPE, "")]
+)
+def test_output_that_nobody_takes_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    code: int,
+    words: str,
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(code, os.strerror(code))
+
+        def fileno(self) -> int:
+            return taken.fileno()
+
+    with (tmp_path / "taken").open("w") as taken:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", Full())
+            assert run("config", "schema") == 1
+        # Python's own last words go nowhere, instead of failing once more.
+        taken.write("rest")
+    assert (tmp_path / "taken").read_text() == ""
+    said = capsys.readouterr().err
+    assert said == (f"Standard output takes nothing more: {words}.\n" if words else "")
+
+
+def test_an_error_of_a_file_is_not_called_one_of_the_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for failed in (OSError(errno.ENOSPC, "full", "x.db"), OSError(errno.ENOENT, "gone")):
+        monkeypatch.setattr("bot.cli.schema", Mock(side_effect=failed))
+        with pytest.raises(OSError, match=failed.strerror):
+            main(["config", "schema"])
+
+
+@pytest.mark.slow
+@pytest.mark.ops
+@pytest.mark.skipif(os.name != "posix", reason="only a shell closes them")
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 0), (">&-", 1), ("2>&-", 0)])
+def test_a_closed_standard_stream_is_no_number_for_another_file(closed: str, code: int) -> None:
+    # Its loop ended the process where a socket had the number of a standard stream.
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "LANTERN_HOSTS": "127.0.0.1:9"}
+    line = f'"{sys.executable}" -m bot hosts --stats {closed}'
+    done = subprocess.run(["sh", "-c", line], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    words = "Standard output takes nothing more: Bad file descriptor.\n"
+    assert done.stderr == (words if code else "")
+
+
+def test_what_of_dotenv_is_not_read_is_told_beside_what_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text("lantern_hosts=10.0.0.9:1234\n")
+    (tmp_path / ".env").chmod(0o600)
+    assert run("config", "show") == 0
+    shown = capsys.readouterr()
+    assert "lantern_hosts is not read; write LANTERN_HOSTS" in " ".join(shown.err.split())
+    assert "lantern_hosts" not in shown.out
 
 
 def schema_of(path: Path) -> int:

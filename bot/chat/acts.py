@@ -129,7 +129,10 @@ class FleetActs:
             model, names = self._loaded(model, only)
         except UnknownName:
             self._check_at_rest(model, only)
-            raise
+            # Loaded since the newest look, which may be half a minute old, by others or by a
+            # command that sends its asker here.
+            await self._fleet.probe_all()
+            model, names = self._loaded(model, only)
         await self.take_over()
         # As it stands now: that one may have loaded it since this one was built.
         kept = None if self._is_owner else await self._own()

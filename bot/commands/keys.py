@@ -23,6 +23,10 @@ from bot.terminal.screen import Screen
 MOST_USD = 1_000_000.0
 """A day; what the store's integers cannot hold ended in a traceback."""
 
+FIRST_KEY = (
+    "This is the first key: from now on the gateway wants one of every program, also of those on "
+    "this machine, which needed none until now."
+)
 COLUMNS = ("name", "key", "scopes", "models", "a day", "rate", "last used", "expires")
 
 
@@ -76,7 +80,11 @@ async def add_key(loaded: Loaded, shown: str, drawn: ApiKey, *, as_json: bool) -
     """
     is_first = not is_made(loaded.database_path)
     async with _keys(loaded) as keys:
+        is_only = not await keys.all()
         key = await keys.add(drawn)
+    if is_only:
+        # Programs of this machine that had worked for weeks were refused a second later.
+        Screen(Console(stderr=True)).line(FIRST_KEY, "yellow")
     if as_json:
         print_json({"key": shown, **key.record()})
         return

@@ -49,6 +49,10 @@ LOOKS_BESIDE = (
     "both: by /fleet in Discord, by the page of "
     "its gateway or POST /admin/models/unload."
 )
+GIVEN_UP = (
+    "Given up: the host is told to end the load, where it takes that word. `lantern hosts` shows "
+    "what is in memory."
+)
 CHATS_BESIDE = (
     "Another Lantern uses this database: terminal chats on it share one conversation, and what "
     "that one loaded is called foreign here."
@@ -250,7 +254,11 @@ async def load(loaded: Loaded, model: str, host: str | None, *, as_json: bool) -
     async with built_from(loaded) as built:
         # A program reads standard output to its end: progress in it would be broken JSON.
         screen = terminal(stderr=as_json)
-        ready = await screen.waited(built.acts.load(host, model))
+        try:
+            ready = await screen.waited(built.acts.load(host, model))
+        except asyncio.CancelledError:
+            screen.line(GIVEN_UP, "yellow")
+            raise
     # Without a host the load has raised its own error.
     key, where = str(ready.model), ready.by.where if ready.by is not None else None
     was_loaded = ready.waited_s is None

@@ -12,8 +12,8 @@ from bot.policy.prediction import PROGRESS_TO_TRUST, remaining_s
 STANDS_S, STANDS = 5.0, 2.0
 """A load stands still once it has told nothing for so long, and for so many times the longest pause
 it made so far."""
-LATE = 1.5
-"""A load of this many times its usual length is told to be late."""
+LATE, LEAST_LATE_S = 1.5, 1.0
+"""A load of so many times its usual length, and so many seconds beyond it, is told to be late."""
 
 
 @dataclass(slots=True)
@@ -54,7 +54,9 @@ def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     if silent_s > max(STANDS_S, STANDS * load.gap_s):
         # In whole seconds, as often as whoever waits is told.
         left_s, stands_s = None, float(math.floor(silent_s))
-    is_late = usual_s is not None and elapsed_s + (left_s or 0.0) > LATE * usual_s
+    whole_s = elapsed_s + (left_s or 0.0)
+    # Of a tiny model, which takes a tenth of a second, each bar was called longer than usual.
+    is_late = usual_s is not None and whole_s > max(LATE * usual_s, usual_s + LEAST_LATE_S)
     # Whoever asked may have left; the load is not said to be for nobody.
     waiters = max(1, load.waiters)
     key, stands = load.model_key, stands_s

@@ -248,6 +248,10 @@ class Admin:
                 "it, or unload it once it is in memory."
             )
             raise Problem(409, words, "model_loading")
+        if not before and not was_active:
+            # Loaded since the newest look, by others or by a command that sends its asker here.
+            await self._built.fleet.probe_all()
+            before = self._holding(key, only)
         words, hosts = f"{key} was in memory nowhere.", list[HostName]()
         if before:
             try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.commands.keys import add_key, drawn_key, list_keys, revoke_key
+from bot.commands.keys import FIRST_KEY, add_key, drawn_key, list_keys, revoke_key
 from bot.domain.errors import RequestRefused, UnknownName
 from bot.policy.keys import LENGTH
 from bot.settings import Loaded, load_settings
@@ -55,6 +55,16 @@ async def test_a_key_is_shown_once_and_listed_without_it(
     assert listed["expires"] > listed["created"]
     await list_keys(loaded(tmp_path), as_json=False)
     assert key[16:] not in capsys.readouterr().out
+
+
+async def test_the_first_key_says_whom_it_shuts_out_and_no_other_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, as_json, is_told in (("one", True, True), ("two", False, False)):
+        await made(tmp_path, name, as_json=as_json)
+        shown = capsys.readouterr()
+        assert (" ".join(FIRST_KEY.split()) in " ".join(shown.err.split())) is is_told
+        assert "first key" not in shown.out
 
 
 async def test_the_list_says_which_key_is_over(

@@ -42,6 +42,9 @@ def test_seconds_left_are_told_by_progress_else_by_history_else_not(
         (0.5, 10.0, 7.5, False),
         (0.5, 10.0, 7.6, True),
         (0.58, 15.0, 75.0, True),
+        # Of a tiny model a second more is what counts.
+        (0.0, 0.02, 1.02, False),
+        (0.0, 0.02, 1.03, True),
     ],
 )
 def test_a_load_says_that_it_takes_longer_than_usual_as_soon_as_that_is_plain(
