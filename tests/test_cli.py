@@ -188,6 +188,7 @@ def test_beside_a_running_lantern_nothing_is_owned(
     assert not studio.journal.of(Unloaded)
 
 
+@pytest.mark.slow
 def test_until_a_new_version_is_started_looking_leaves_the_database_as_the_old_one_knows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,8 +28,8 @@ WORDS = re.compile(r"[a-z]{2,}[,.:;]? +[\w`{(“\"]")
 
 def told_in(tree: ast.Module) -> Iterator[str]:
     """The texts of a file that are sentences, with what is filled in by name."""
-    passed = set[int]()
-    for node in ast.walk(tree):
+    passed, nodes = set[int](), list(ast.walk(tree))
+    for node in nodes:
         match node:
             case ast.Expr(value=ast.Constant() as docstring):
                 passed.add(id(docstring))
@@ -39,7 +39,7 @@ def told_in(tree: ast.Module) -> Iterator[str]:
                 passed |= set(map(id, parts))
             case _:
                 pass
-    for node in ast.walk(tree):
+    for node in nodes:
         text = "" if id(node) in passed else text_of(node)
         if WORDS.search(text) and not NO_WORDS.search(text):
             yield text
@@ -69,6 +69,7 @@ def every_word() -> str:
     return "\n".join(lines).strip() + "\n"
 
 
+@pytest.mark.slow
 def test_every_line_a_person_can_meet_was_read(request: pytest.FixtureRequest) -> None:
     found = every_word()
     if request.config.getoption("rewrite"):

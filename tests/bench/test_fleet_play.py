@@ -43,6 +43,7 @@ def usual_evening(policy: str) -> Evening:
     return evening(policy, brief())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES)
 def test_everybody_is_answered(policy: str) -> None:
     played = usual_evening(policy)
@@ -65,11 +66,13 @@ def test_lantern_predicts_and_uses_what_a_slot_still_holds() -> None:
     assert len(short) > len(follow_ups) / 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["lantern", "herd", "clairvoyant"])
 def test_the_same_evening_is_the_same_each_time(policy: str) -> None:
     assert figures(evening(policy, brief())) == figures(usual_evening(policy))
 
 
+@pytest.mark.slow
 def test_an_outage_is_outlived_by_lantern() -> None:
     trace = brief()
     gone = tuple(

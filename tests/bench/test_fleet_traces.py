@@ -15,6 +15,7 @@ def traces() -> dict[tuple[SizeName, LoadName], Trace]:
 Traces = dict[tuple[SizeName, LoadName], Trace]
 
 
+@pytest.mark.slow
 def test_the_same_arguments_make_the_same_trace(traces: Traces) -> None:
     assert make("small", "busy") == traces["small", "busy"]
     assert make("small", "busy", 2) != traces["small", "busy"]

@@ -25,6 +25,7 @@ def requests(home: House) -> int:
     return sum(len(host.journal.of(journal.Request)) for host in home.hosts.values())
 
 
+@pytest.mark.slow
 async def test_a_storm_of_turns_costs_dead_hosts_hardly_more_than_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ async def answered(house: House, script: Script, content: str, number: int, **mo
     return paper
 
 
+@pytest.mark.slow
 def test_no_hostile_text_of_a_model_breaks_a_message_or_hides_a_link() -> None:
     assert len(TEXTS) > 300
 
@@ -236,6 +237,7 @@ async def test_a_picture_of_thirty_thousand_pixels_a_side_is_never_unpacked() ->
         await read_files([attachment("bomb.png", bomb, "image/png")])
 
 
+@pytest.mark.slow
 def test_a_pdf_that_unfolds_to_gigabytes_is_refused_in_words() -> None:
     packed = zlib.compress(b"(" + b"a" * 90_000_000 + b") Tj", 1)
     objects = (

@@ -107,6 +107,7 @@ streamed = st.floats(3.0, 8.0).map(lambda seconds: (("streaming", seconds),))
 reply = st.tuples(phases, streamed).map(lambda both: (*both[0], *both[1]))
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, derandomize=True, phases=[hypothesis.Phase.generate])
 @given(st.lists(reply, min_size=CHANNELS, max_size=CHANNELS))
 def test_every_channels_stream_keeps_its_rhythm_whatever_others_wait_for(

@@ -288,6 +288,7 @@ ENDS: tuple[Finished | Stopped | Failed | None, ...] = (
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     st.lists(

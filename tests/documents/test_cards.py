@@ -155,6 +155,7 @@ def mappings(known: set[str]) -> st.SearchStrategy[dict[str, Any]]:
     return st.dictionaries(st.text(max_size=8).filter(lambda k: k not in known), JSON, max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     outside=mappings(OUTSIDE),
@@ -212,6 +213,7 @@ PERSONA = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(PERSONA)
 def test_a_persona_is_the_same_by_way_of_yaml(persona: Persona) -> None:

@@ -53,6 +53,7 @@ async def stand(admit: Admit = _anybody) -> AsyncGenerator[Stand]:
         yield Stand(feed, str(server.make_url("/")), session)
 
 
+@pytest.mark.slow
 async def test_a_slow_viewer_loses_events_and_is_sent_a_new_snapshot() -> None:
     async with stand() as it, it.viewer() as slow, it.viewer() as quick:
         # More than the buffers of both sockets and of both libraries hold.

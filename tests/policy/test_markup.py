@@ -247,6 +247,7 @@ def test_a_run_that_no_like_run_ends_in_its_line_is_no_code_to_rely_on() -> None
     assert harmless(code) == code
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(st.lists(piece, max_size=14).map("".join), st.data())
 def test_no_mixture_of_their_parts_does(text: str, data: st.DataObject) -> None:

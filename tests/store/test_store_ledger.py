@@ -468,6 +468,7 @@ _MOVES = st.lists(
 _CAPS = st.lists(st.none() | st.integers(200, 1200), min_size=6, max_size=6)
 
 
+@pytest.mark.slow
 @given(_MOVES, _CAPS)
 @settings(max_examples=25, deadline=None)
 async def test_in_no_order_of_calls_is_any_limit_passed(
