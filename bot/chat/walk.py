@@ -152,7 +152,8 @@ class _Line:
         """A wait ended for a host that is clearly sooner: no failure, and the last resort."""
         # With the time it has waited by then: back in its line it was the newest of all.
         again = replace(candidate, since=better.since)
-        self.patient |= {again} if candidate in self.patient else set()
+        if candidate in self.patient:
+            self.patient.add(again)
         self.goes_first(better)
         self.waiting.append(again)
 

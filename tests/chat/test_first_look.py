@@ -169,6 +169,7 @@ def test_each_look_of_a_question_takes_of_one_bound_and_knows_whom_it_found() ->
         assert looking.result() == (["slow"], 1.0)
         it.doubt(SLOW)
         assert await it.newcomers() == ([], LOOK_S - 1.0)
+        assert await it.newcomers() == ([], 0.0), "though one is still not seen"
         it.up(DEAD)
         assert await it.newcomers() == (["dead"], 0.0), "at once, whatever time is left"
         assert await it.newcomers() == ([], 0.0), "no time is left"

@@ -29,8 +29,12 @@ class Walk:
     """One walk over candidates of which each answers as told, then serves."""
 
     def __init__(
-        self, *candidates: Candidate, max_wait_s: float = 9.0, **fails: Sequence[FailureKind]
+        self,
+        *candidates: Candidate,
+        max_wait_s: float | None = 9.0,
+        **fails: Sequence[FailureKind | Candidate],
     ) -> None:
+        """Of each by name why it fails in turn, or who is sooner by then."""
         self.max_wait_s = max_wait_s
         self.candidates = candidates
         self.fails = {where: list(kinds) for where, kinds in fails.items()}
@@ -56,7 +60,8 @@ class Walk:
         self.asked.append((candidate.where, max_wait_s, is_last))
         kinds = self.fails.get(candidate.where, [])
         if kinds:
-            raise Unavailable("no", kinds.pop(0))
+            why = kinds.pop(0)
+            raise Elsewhere(why) if isinstance(why, Candidate) else Unavailable("no", why)
 
     async def on_failure(self, candidate: Candidate, error: Unavailable) -> None:
         self.told.append((candidate.where, error.kind))
@@ -416,6 +421,24 @@ async def test_whoever_waited_without_a_limit_does_so_again_where_it_comes_back(
     limits.clear()
     await walk((A, replace(B, host=HostName("c"))), serve, on_failure, max_wait_s=9.0)
     assert limits[3:] == [("b", 9.0), ("a", None)]
+
+
+async def test_a_line_that_was_left_is_waited_in_once_more_and_to_its_end_once() -> None:
+    play = Walk(A, B, a=[BUSY, C, BUSY], b=[CUT], c=[CUT])
+    assert await play.play() is None
+    assert play.order == ["a", "b", "a", "c", "a"]
+    # Where it was left before its end, it comes after the others, and then to its end.
+    play = Walk(A, B, a=[C, BUSY], b=[CUT], c=[CUT])
+    served = await play.play()
+    assert served is not None
+    assert (served.host, play.order) == (A.host, ["a", "c", "b", "a", "a"])
+
+
+async def test_where_nobody_minds_waiting_no_host_is_late() -> None:
+    late = replace(A, seconds=9.1)
+    play = Walk(ZAI, late, max_wait_s=None, zai=[SERVER])
+    assert await play.play() is late
+    assert play.asked == [("zai", None, False), ("a", None, True)]
 
 
 async def test_a_host_that_came_while_the_only_line_was_waited_in_is_asked_before_nobody_is() -> (
