@@ -13,6 +13,7 @@ from privacy_world import HOST, MODEL, HomeEar, Luck, World, world
 from structlog.testing import capture_logs
 
 from bot.chat import turns as turns_module
+from bot.chat.choices import Choices, Resolved
 from bot.chat.draft import Draft
 from bot.chat.planning import Job
 from bot.domain.chat import Candidate, Place, Receipt, Seam, Turn, TurnRequest, Usage
@@ -29,6 +30,7 @@ from bot.domain.events import (
     TurnEvent,
 )
 from bot.domain.ids import HostName, PlaceId, TurnId, UserId
+from bot.policy.context import GREET_TEXT
 
 ADA, BOB = UserId("ada"), UserId("bob")
 HALL = Place(PlaceId("hall"))
@@ -192,6 +194,24 @@ async def test_that_earlier_words_are_private_is_told_once_in_a_conversation(
         more = replace(asked("", BOB), parent=last.turn, kind="continue")
         told.append(notices(await played(home, more)))
     assert told == [[], [turns_module.PRIVATE_WORDS], [], [], []]
+
+
+async def test_that_a_persona_is_gone_is_told_once_in_a_conversation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve, gone = Choices.resolve, "sage is gone, so default answers"
+
+    async def resolved(choices: Choices, *of: Any, **more: Any) -> Resolved:
+        found = await resolve(choices, *of, **more)
+        return replace(found, is_substitute=True, persona_reason=gone)
+
+    monkeypatch.setattr(Choices, "resolve", resolved)
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        home.ears.reply = "All is well."
+        # A greeting tells it as well.
+        texts = (GREET_TEXT, "hello", "and now?")
+        told = [notices(await played(home, asked(text))) for text in texts]
+    assert told == [[f"The persona {gone}. `/persona` chooses anew."], [], []]
 
 
 # --- what stops it -------------------------------------------------------------------------------

@@ -434,6 +434,11 @@ async def test_a_line_that_was_left_is_waited_in_once_more_and_to_its_end_once()
     assert (served.host, play.order) == (A.host, ["a", "c", "b", "a", "a"])
 
 
+async def test_a_line_is_waited_in_again_with_the_time_that_was_waited_elsewhere_too() -> None:
+    waited = replace(A, since=-5.0)
+    assert await Walk(waited, B, a=[BUSY], b=[CUT]).play() == waited
+
+
 async def test_where_nobody_minds_waiting_no_host_is_late() -> None:
     late = replace(A, seconds=9.1)
     play = Walk(ZAI, late, max_wait_s=None, zai=[SERVER])
