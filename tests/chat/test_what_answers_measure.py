@@ -44,7 +44,8 @@ async def studio() -> AsyncGenerator[tuple[Fleet, AsyncExitStack]]:
         await machine.load(model, 4096)
     config = HostConfig(STUDIO, "studio:1", slots=4)
     recorder = Recorder(_kept, _kept, _noted, _kept, _kept, _kept)
-    rules = FleetRules(loads_ahead=False)
+    # The machine's own copies may leave, too: what each is missed by is reckoned of no others.
+    rules = FleetRules(loads_ahead=False, evict_foreign=True)
     async with (
         Fleet([config], recorder=recorder, rules=rules, connect=connect) as fleet,
         AsyncExitStack() as stack,
