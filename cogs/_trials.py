@@ -11,10 +11,12 @@ from discord import ui
 from bot.chat import words
 from bot.chat.lantern import Lantern
 from bot.chat.personas import SAMPLE, Sheet
+from bot.chat.switch import Switch
 from bot.documents.persona_files import changed
 from bot.domain.chat import TurnRequest
 from bot.domain.errors import BotError, NotPermitted, RequestRefused
 from bot.domain.events import Evicting, Failed, Finished, Loading, Queued, TextDelta
+from bot.domain.ids import PersonaName
 from bot.policy.formulas import plain_formulas
 from bot.policy.markup import harmless
 from bot.policy.names import shown_name
@@ -34,6 +36,27 @@ CLOSE_S = 3.0
 _SHOWN_ANSWER = 1200
 
 
+async def kept_words(
+    switch: Switch, interaction: discord.Interaction[Any], name: PersonaName, done: str, said: str
+) -> str:
+    """That a persona is saved or changed, and how it comes to answer here.
+
+    Args:
+        switch: Knows who answers here.
+        interaction: Where.
+        name: The persona's.
+        done: ``saved`` or ``changed``.
+        said: What else there is to say of it.
+    """
+    called = shown_name(name)
+    how = f"`/persona {called}` lets it answer here."
+    # It is kept, whatever cannot be looked up now.
+    with suppress(BotError):
+        here = await switch.explain(place_of(interaction), user_id(interaction.user))
+        how = "It answers here already." if here.persona.name == name else how
+    return f"💾 **{called}** is {done}. {how} {said}".rstrip()
+
+
 class Trial:
     """One person's form, from its opening to a press that saves or discards it."""
 
@@ -49,6 +72,7 @@ class Trial:
         self._locale = locale
         self._personas = lantern.personas
         self._acts = lantern.acts
+        self._switch = lantern.switch
         self._settings = lantern.place_settings
         self._tally = lantern.tally
         self._access = access
@@ -209,8 +233,7 @@ class Trial:
             return await self._ended(interaction, act, editor)
         # Sent once more, the form changes what it has just saved.
         self._sheet = self._personas.opened(str(made.persona.name), editor)
-        name = shown_name(made.persona.name)
-        return f"💾 **{name}** is {done}. `/persona {name}` lets it answer here. {said}".rstrip()
+        return await kept_words(self._switch, interaction, made.persona.name, done, said)
 
     async def _stop(self) -> None:
         """Ends the first answer, its last edit included: none may write over what follows."""

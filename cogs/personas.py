@@ -27,7 +27,7 @@ from cogs._forms import FormBegin, FormKey, FormPart, sent_form
 from cogs._languages import told
 from cogs._places import owners_of, place_of, user_id
 from cogs._questions import Questions
-from cogs._trials import Trial
+from cogs._trials import Trial, kept_words
 
 MOST_FORMS = 200
 """Forms kept open at once; the oldest is forgotten."""
@@ -163,10 +163,9 @@ class PersonasCog(
             file.filename, content, editor, name=name, scope=scope, replaces=replace
         )
         made, said = await self._acts.keep(sheet, scope, editor, place_of(interaction))
-        called = shown_name(made.persona.name)
         tell = partial(told, locale=interaction.locale)
         lines = persona_lines(made.persona, tell, is_whole=True)
-        head = f"💾 **{called}** is saved. `/persona {called}` lets it answer here. {said}".rstrip()
+        head = await kept_words(self._lantern.switch, interaction, made.persona.name, "saved", said)
         await say(interaction, "\n".join([tell(head), *lines[1:]]), is_ours=False)
 
     @app_commands.command(description="A persona as a file: a character card or YAML")

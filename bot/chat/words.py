@@ -221,7 +221,8 @@ def footer(receipt: Receipt) -> str:
     parts.extend(_usage_parts(receipt) if receipt.model is not None else ())
     if receipt.finish == "length":
         parts.append("cut at its length limit")
-    if receipt.finish == "refused":
+    # Refused before anybody was asked, nobody declined.
+    if receipt.finish == "refused" and receipt.model is not None:
         parts.append("declined to go on")
     if receipt.from_cache:
         parts.append("♻ from the cache")

@@ -341,6 +341,8 @@ def test_why_tells_who_answered_from_who_was_only_asked_and_what_was_paid_for_no
         "☁ studio is off; zai answered.",
         "Answered by: ☁ zai · 0.0084 ¢ · qwen/qwen3-8b",
     ]
+    # Refused before anybody was asked: nobody declined.
+    assert footer(Receipt(SAGE, finish="refused")) == ""
     declined = replace(_turn(replace(away, finish="refused", cost_micro_usd=0)), reply_text="")
     assert why_text(declined).splitlines()[1] == (
         "Asked: ☁ zai · qwen/qwen3-8b · declined to go on"

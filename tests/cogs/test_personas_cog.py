@@ -22,11 +22,12 @@ from bot.domain.chat import Asker
 from bot.domain.errors import BotError, NotPermitted, RequestRefused, UnknownName
 from bot.domain.ids import PersonaName, UserId
 from bot.domain.personas import Persona
+from bot.policy.access import EVERY_RIGHT
 from bot.policy.names import shown_name
 from bot.policy.ratelimit import RateRule
 from cogs._access import Access
 from cogs._forms import LONGEST, FormButton, FormKey, clash_words, form_texts
-from cogs._places import DiscordRules, place_of
+from cogs._places import DiscordRules, place_of, user_id
 from cogs._questions import Questions
 from cogs.personas import GONE, MOST_FORMS, PersonasCog
 
@@ -428,6 +429,13 @@ async def test_an_edit_changes_its_part_alone(room: Room) -> None:
     assert last(saved)["content"] == "💾 **Muse** is changed. `/persona Muse` lets it answer here."
     muse = room.persona("muse")
     assert (muse.character.scenario, muse.greeting) == ("Night.", "Hm?")
+    # Where it answers already nobody need choose it.
+    pressed = interaction_of()
+    place, user = place_of(pressed), user_id(pressed.user)
+    await room.home.lantern.switch.set_persona(place, user, "me", "Muse", rights=EVERY_RIGHT)
+    shown = await room.sent(form, character__scenario="Noon.")
+    saved = await room.press(shown, "save")
+    assert last(saved)["content"] == "💾 **Muse** is changed. It answers here already."
     with pytest.raises(RequestRefused, match="only the machine's owner changes that"):
         await room.form(room.cog.edit, "sage", "persona")
 
