@@ -82,12 +82,12 @@ async def add_key(loaded: Loaded, shown: str, drawn: ApiKey, *, as_json: bool) -
     async with _keys(loaded) as keys:
         is_only = not await keys.all()
         key = await keys.add(drawn)
-    if is_only:
-        # Programs of this machine that had worked for weeks were refused a second later.
-        Screen(Console(stderr=True)).line(FIRST_KEY, "yellow")
     if as_json:
         print_json({"key": shown, **key.record()})
         return
+    if is_only:
+        # Programs of this machine that had worked for weeks were refused a second later.
+        Screen(Console(stderr=True)).line(FIRST_KEY, "yellow")
     screen = Screen(Console())
     screen.line(shown, "bold")
     screen.line("This is the only time it is shown; what is stored cannot be turned back into it.")

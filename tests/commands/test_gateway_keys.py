@@ -60,8 +60,10 @@ async def test_a_key_is_shown_once_and_listed_without_it(
 async def test_the_first_key_says_whom_it_shuts_out_and_no_other_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, as_json, is_told in (("one", True, True), ("two", False, False)):
-        await made(tmp_path, name, as_json=as_json)
+    plays = (("a", "one", False, True), ("a", "two", False, False), ("b", "one", True, False))
+    for folder, name, as_json, is_told in plays:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        await made(tmp_path / folder, name, as_json=as_json)
         shown = capsys.readouterr()
         assert (" ".join(FIRST_KEY.split()) in " ".join(shown.err.split())) is is_told
         assert "first key" not in shown.out
