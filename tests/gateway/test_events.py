@@ -70,7 +70,9 @@ async def test_a_broken_line_goes_on_where_it_stopped(tmp_path: Path) -> None:
             await it.ask("/admin/hosts/one/drain", {})
             await it.ask(CHAT, chat(QWEN.key, max_tokens=1))
             assert (await once_more.next())["type"] == "host.drained"
-            assert (await once_more.next())["type"] == "request.start"
+            # What is ours there may leave memory before the next request comes.
+            await once_more.until("request.start")
+            assert "snapshot" not in once_more.kinds
 
 
 @pytest.mark.parametrize("last", ["1", "99999999999999", "x", "-5", "1" * 5000])
