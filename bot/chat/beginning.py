@@ -8,6 +8,7 @@ from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
+from bot.chat.taken_back import TakenBack
 from bot.domain.chat import Message, Quote, Turn, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.events import Queued
@@ -20,6 +21,9 @@ from bot.store.people import PeopleStore
 from bot.store.turns import TurnStore
 
 WORDLESS = "That answer has no words to go on with; ask for it again."
+TAKEN_BACK = (
+    "What this quotes or goes on from was deleted while it waited, so nothing was sent. Ask again."
+)
 
 
 class Beginnings:
@@ -33,6 +37,7 @@ class Beginnings:
         planner: Planner,
         running: Mapping[TurnId, Running],
         admit: Callable[[TurnRequest, UserId], Awaitable[None]],
+        taken_back: TakenBack,
     ) -> None:
         """``running`` are the turns under way; ``admit`` refuses who may not be answered now."""
         self._store = store
@@ -42,11 +47,12 @@ class Beginnings:
         self._running = running
         self._people = PeopleStore(store.database)
         self._admit = admit
+        self._taken_back = taken_back
 
     async def begin(self, request: TurnRequest, turn_id: TurnId) -> tuple[Asking, Turn]:
         """Everything that is looked up; nothing of the turn is stored yet."""
         # Whoever presses Retry pays for it, though the words stay their author's.
-        payer, kind = request.user, request.kind
+        payer, kind, since = request.user, request.kind, self._taken_back.count
         pressed, has_spoken = None, kind != "new" and request.persona is None
         if kind != "new":
             # Alone at first: how much of the branch can fit is known once it is known who answers.
@@ -67,7 +73,7 @@ class Beginnings:
         await self._planner.prepare()
         redone = pressed if kind == "retry" else None
         asking = await self._asking(
-            resolved, self._as_shown(branch), request, payer, turn_id, redone
+            resolved, self._as_shown(branch), request, payer, turn_id, redone, since
         )
         if kind == "continue" and pressed is not None:
             # No turn of its own: the words become a part of the answer they go on with.
@@ -146,8 +152,12 @@ class Beginnings:
         payer: UserId,
         turn_id: TurnId,
         redone: Turn | None,
+        since: int,
     ) -> Asking:
-        """The question with its branch; marks the turn as private where any of it is."""
+        """The question with its branch; marks the turn as private where any of it is.
+
+        ``since`` is how often anything had been taken back before the branch was read.
+        """
         # A retry says the words of the turn it redoes once more: where that was said counts too.
         said = branch if redone is None else (*branch, redone)
         request = await self._with_facts(resolved, request, said)
@@ -155,6 +165,8 @@ class Beginnings:
         async def admit() -> None:
             self._choices.check_left(resolved)
             await self._admit(request, payer)
+            if self._taken_back.count != since:
+                await self._check_kept(request, branch)
 
         async def judge(messages: Sequence[Message]) -> Consent:
             await admit()
@@ -162,6 +174,19 @@ class Beginnings:
 
         consent = await judge(())
         return Asking(resolved, branch, request, consent, judge, payer, turn_id, redone, admit)
+
+    async def _check_kept(self, request: TurnRequest, branch: Sequence[Turn]) -> None:
+        """Passes where nobody has taken back what this question quotes or goes on from.
+
+        Raises:
+            RequestRefused: somebody has.
+        """
+        back, before = self._taken_back, frozenset(turn.id for turn in branch)
+        is_gone = any(
+            back.is_deleted(said.message_id) for said in (*request.quotes, *request.attachments)
+        ) or any(back.is_forgotten(quote.user, quote.message_id) for quote in request.quotes)
+        if is_gone or before != await self._store.kept(before):
+            raise RequestRefused(TAKEN_BACK)
 
     async def _with_facts(
         self, resolved: Resolved, request: TurnRequest, said: Sequence[Turn]
@@ -215,6 +240,7 @@ class Beginnings:
                 left = len(waited_for) - nth
                 await draft.emit(Queued(None, asking.resolved.model, left))
                 await running.ended.wait()
+        since = self._taken_back.count
         text_bytes = most_bytes(self._planner.window(asking.resolved))
         # Read by its own id: a retry may have taken a place among those before it meanwhile.
         line = await self._store.branch(asking.turn, text_bytes=text_bytes)
@@ -227,6 +253,7 @@ class Beginnings:
             asking.payer,
             asking.turn,
             asking.redone,
+            since,
         )
 
 

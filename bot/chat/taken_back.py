@@ -12,22 +12,27 @@ class TakenBack:
     """Owns what was taken back of late; asked once a question is stored.
 
     Whoever takes something back notes it here before they look in the store: so one of the two
-    sees the other, however they cross.
+    sees the other, however they cross. And once more before it is sent, where anything was taken
+    back since: a question that waited for a load was sent with what it quoted minutes before.
     """
 
     def __init__(self) -> None:
+        self.count = 0
+        """How often anybody took anything back."""
         self._messages = OrderedDict[int, None]()
         self._forgotten = OrderedDict[UserId, int]()
         """Of each person, until when everything is forgotten, as one of Discord's ids."""
 
     def delete(self, message_id: int) -> None:
         """A message was deleted."""
+        self.count += 1
         self._messages[message_id] = None
         if len(self._messages) > MOST:
             self._messages.popitem(last=False)
 
     def forget(self, user: UserId, until: int) -> None:
         """Somebody has everything forgotten that they said until an interaction of theirs."""
+        self.count += 1
         self._forgotten[user] = until
         self._forgotten.move_to_end(user)
         if len(self._forgotten) > MOST:

@@ -140,7 +140,9 @@ class Turns:
         self._fleet = fleet
         self._new_id = new_id
         self._running: dict[TurnId, Running] = {}
-        self._beginnings = Beginnings(store, choices, consents, planner, self._running, admit)
+        self._beginnings = Beginnings(
+            store, choices, consents, planner, self._running, admit, self.taken_back
+        )
         self._is_draining = False
         self._all_done = asyncio.Event()
         """Waited for while any turn runs alone: each that begins clears it."""

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 
 from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnKind, TurnStatus
@@ -23,6 +24,7 @@ IMAGE_BYTES = 4 * 1024 * 1024
 """A larger image is not kept; its name is."""
 
 _KNOWN = "SELECT id FROM turn WHERE id = ?"
+_KEPT = "SELECT id FROM turn WHERE id IN (SELECT value FROM json_each(:turns))"
 _ANSWERS = "UPDATE question SET turn = ? WHERE id = ?"
 # A command has a token until it is answered.
 _ASKED = """
@@ -330,6 +332,11 @@ class TurnStore:
         return await self.database.read(
             lambda c: _branch(c, _KNOWN, (turn,), BRANCH_TURNS, text_bytes)
         )
+
+    async def kept(self, turns: Iterable[TurnId]) -> frozenset[TurnId]:
+        """Which of these are stored, still."""
+        rows = await self.database.fetch(_KEPT, {"turns": json.dumps(list(turns))})
+        return frozenset(TurnId(row["id"]) for row in rows)
 
     async def newest_branch(
         self,

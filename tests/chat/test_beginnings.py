@@ -15,6 +15,7 @@ from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
+from bot.chat.taken_back import TakenBack
 from bot.domain.chat import Attachment, Message, Place, Quote, Turn, TurnKind, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.events import Queued, TurnEvent
@@ -107,7 +108,13 @@ class Stage:
         self.consents = checked(Consents)
         self.consents.judge.side_effect = self._judge
         self.begins = Beginnings(
-            self.store, self.choices, self.consents, self.planner, self.running, self._admit
+            self.store,
+            self.choices,
+            self.consents,
+            self.planner,
+            self.running,
+            self._admit,
+            TakenBack(),
         )
 
     def _judge(

@@ -14,6 +14,7 @@ from house import ADA, BOB, GEMMA, PATIENT, PLACE, QWEN, Said, house, sim
 from leftovers import leftovers
 
 from bot.chat import turns
+from bot.chat.beginning import TAKEN_BACK
 from bot.chat.planning import ChatRules
 from bot.chat.turns import DELETED, FORGOTTEN
 from bot.chat.walk import load_first
@@ -162,6 +163,37 @@ async def test_what_is_taken_back_while_it_is_looked_up_is_neither_kept_nor_answ
         assert said.last.error.user_message == DELETED
         rows = await turns.store.database.fetch("SELECT user_text FROM turn")
         assert [row["user_text"] for row in rows] == ["again", "again", "and?"]
+
+
+async def test_what_is_taken_back_while_a_question_waits_is_not_sent(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home, asyncio.TaskGroup() as tasks:
+        turns, studio = home.lantern.turns, home.hosts["studio"]
+        first = await home.ask("my pin is 1", user=BOB)
+        quotes = (Quote("my pin is 2", BOB, "Bob", PLACE, 1, "41"),)
+        studio.unload(QWEN.key)
+        await home.lantern.fleet.host(HostName("studio")).probe()
+        studio.faults.stall_load()
+        other = replace(PLACE, channel=PlaceId("discord:9"))
+        quoting = replace(home.request("what pin?", place=other), quotes=quotes)
+        alone = home.request("hello", place=replace(PLACE, channel=PlaceId("discord:10")))
+        waiting = [
+            tasks.create_task(home.play(one))
+            for one in (quoting, home.request("and before?", parent=first.turn), alone)
+        ]
+        await home.lantern.fleet.host(HostName("studio")).until(
+            lambda seen: seen.load is not None and seen.load.waiters == len(waiting)
+        )
+        turns.taken_back.delete(41)
+        await home.lantern.people.remove(first.turn)
+        studio.faults.clear()
+        quoted, gone_on, asked = [await one for one in waiting]
+        for said in (quoted, gone_on):
+            assert isinstance(said.last, Failed)
+            assert said.last.error.user_message == TAKEN_BACK
+        assert isinstance(asked.last, Finished)
+        sent = [str(one.messages) for one in studio.journal.of(PredictionStarted)[1:]]
+        assert len(sent) == 1
+        assert "pin" not in sent[0]
 
 
 async def test_reset_starts_afresh_and_forgets_nothing_stored(tmp_path: Path) -> None:
