@@ -22,6 +22,9 @@ MOST_QUOTED = 8
 LOOK_S = 2.0
 """Longest time to look up earlier messages; what was found by then is taken along."""
 
+_NOTE = "discord.thread.{}"
+"""Of a thread that was opened to talk with us."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -60,13 +63,15 @@ async def files_of(
 
 
 class Chains:
-    """Looks up what stands before questions; holds no state."""
+    """Looks up what stands before questions; holds what it may forget."""
 
     def __init__(self, client: discord.Client, lantern: Lantern, mode: ConversationMode) -> None:
         self._client = client
         self._replies = lantern.replies
         self._turns = lantern.turns
+        self._notes = lantern.notes
         self._mode = mode
+        self._ours = set[int]()
 
     async def replied_to(self, message: discord.Message) -> TurnId | None:
         """The turn whose answer a message replies to."""
@@ -80,7 +85,18 @@ class Chains:
         # By its id: a thread made a moment ago is not in the library's cache yet.
         if not isinstance(channel, discord.Thread | discord.PartialMessageable):
             return False
-        return await self._turn_of(channel.id) is not None
+        if channel.id not in self._ours:
+            if await self._turn_of(channel.id) is not None:
+                await self._note(channel.id)
+            elif await self._notes.get(_NOTE.format(channel.id)) is not None:
+                self._ours.add(channel.id)
+        return channel.id in self._ours
+
+    async def _note(self, thread: int) -> None:
+        # Once the question it was opened on was deleted or forgotten nothing told any more, and
+        # people there were answered no longer, without a word.
+        await self._notes.keep(_NOTE.format(thread), "ours")
+        self._ours.add(thread)
 
     async def before(self, message: discord.Message, parent: TurnId | None = None) -> Before:
         """Everything that stands before a message; ``parent`` where it is known already."""
@@ -96,6 +112,7 @@ class Chains:
         start = Before()
         # The first message of a forum post has the post's own id: it is no words before itself.
         if parent is None and message.id == message.channel.id:
+            await self._note(message.id)
             start = Before(quotes=self._title(message))
         elif parent is None:
             start = await self.thread_start(message.channel)

@@ -46,7 +46,9 @@ _CALLED: Mapping[OriginKind, str] = {
 _ANOTHER = "choose another by `/persona`"
 OPENS_OWN = "`/settings local_only:off` opens them"
 """Of a person's own words."""
-_OPENS_PLACE = "an admin can open it by `/settings local_only:off`"
+_OPENS_PLACE = (
+    "an admin can open it by `/settings local_only:off scope:channel`, or with `scope:server`"
+)
 
 _WAY_ROUND: Mapping[OriginKind, str] = {
     "own": "",

@@ -206,6 +206,7 @@ async def test_a_forum_posts_title_stands_before_its_first_message_and_it_before
         (request.user, request.place)
     }
     assert request.text == said.removeprefix("<@9>").strip()
+    assert await channel.house.lantern.notes.get("discord.thread.300") is not None
 
 
 async def test_a_thread_without_a_message_to_begin_with_is_a_thread_all_the_same() -> None:

@@ -180,3 +180,9 @@ async def test_a_thread_is_ours_by_its_owner_or_by_what_it_was_opened_on(
     channel: Any = double(discord.TextChannel)
     channel.id = 70
     assert not await chains.is_ours(channel, ME)
+    # So it stays, also after a restart, once that question or answer is no more.
+    turns.store.asked.clear()
+    for still in (chains, Chains(double(discord.Client), lantern, "channel")):
+        thread = double(discord.Thread)
+        thread.id, thread.owner_id = 71, 5
+        assert await still.is_ours(thread, ME) is (key == 71)
