@@ -185,7 +185,7 @@ class Beginnings:
         is_gone = any(
             back.is_deleted(said.message_id) for said in (*request.quotes, *request.attachments)
         ) or any(back.is_forgotten(quote.user, quote.message_id) for quote in request.quotes)
-        if is_gone or before != await self._store.kept(before):
+        if is_gone or before != await self._store.still_stored(before):
             raise RequestRefused(TAKEN_BACK)
 
     async def _with_facts(

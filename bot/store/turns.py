@@ -24,7 +24,7 @@ IMAGE_BYTES = 4 * 1024 * 1024
 """A larger image is not kept; its name is."""
 
 _KNOWN = "SELECT id FROM turn WHERE id = ?"
-_KEPT = "SELECT id FROM turn WHERE id IN (SELECT value FROM json_each(:turns))"
+_STILL_STORED = "SELECT id FROM turn WHERE id IN (SELECT value FROM json_each(:turns))"
 _ANSWERS = "UPDATE question SET turn = ? WHERE id = ?"
 # A command has a token until it is answered.
 _ASKED = """
@@ -333,9 +333,9 @@ class TurnStore:
             lambda c: _branch(c, _KNOWN, (turn,), BRANCH_TURNS, text_bytes)
         )
 
-    async def kept(self, turns: Iterable[TurnId]) -> frozenset[TurnId]:
+    async def still_stored(self, turns: Iterable[TurnId]) -> frozenset[TurnId]:
         """Which of these are stored, still."""
-        rows = await self.database.fetch(_KEPT, {"turns": json.dumps(list(turns))})
+        rows = await self.database.fetch(_STILL_STORED, {"turns": json.dumps(list(turns))})
         return frozenset(TurnId(row["id"]) for row in rows)
 
     async def newest_branch(
