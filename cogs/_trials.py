@@ -181,7 +181,8 @@ class Trial:
         text = tabled(plain_formulas(answer, is_whole=is_whole), is_whole=is_whole)
         shown = harmless(text, is_whole=is_whole).strip()[:_SHOWN_ANSWER]
         quoted = shown.replace("\n", "\n> ")
-        small = "".join(f"\n-# {note}" for note in self._notes)
+        unknown = (told(note, self._locale) for note in self._sheet.unknown)
+        small = "".join(f"\n-# {note}" for note in (*self._notes, *unknown))
         head = told(f"**{name}** is not saved yet. Asked “{SAMPLE}”, it answers:", self._locale)
         return f"{head}\n> {quoted or '…'}{small}"[:LIMIT]
 

@@ -71,6 +71,8 @@ class Sheet:
     version is known."""
     keeps_picture: bool = True
     notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """What is said of models that no host has, as it was written last."""
 
 
 class Personas:
@@ -265,15 +267,14 @@ class Personas:
         persona = replace(
             persona, model=meant.get(persona.model, persona.model), alternatives=others
         )
-        notes = tuple(dict.fromkeys((*sheet.notes, *unknown)))
-        sheet = replace(sheet, persona=persona, notes=notes)
+        sheet = replace(sheet, persona=persona, unknown=tuple(dict.fromkeys(unknown)))
         plain = Resolved(PLAIN, "", PLAIN.model, "", is_named=False)
         asked = TurnRequest(user, "", place, "")
         if persona.is_private or not isinstance(
             await self._consents.judge(plain, asked, (), ()), LocalOnly
         ):
             return sheet
-        notes = tuple(dict.fromkeys((*notes, KEPT_HERE)))
+        notes = tuple(dict.fromkeys((*sheet.notes, KEPT_HERE)))
         return replace(sheet, persona=replace(persona, local_only=True), notes=notes)
 
     async def keep(
@@ -311,7 +312,7 @@ class Personas:
         if made is None:
             raise RequestRefused(f"**{shown_name(whole)}** was deleted in this very moment.")
         _log.info("persona kept", scope=scope, is_new=changes is None)
-        return made, " ".join(filter(None, (*sheet.notes, *notes, hint)))
+        return made, " ".join(filter(None, (*sheet.notes, *sheet.unknown, *notes, hint)))
 
     async def delete(self, name: str, editor: Editor) -> str:
         """Deletes a persona for good; says for whom it was chosen.

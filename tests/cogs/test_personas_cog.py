@@ -301,6 +301,22 @@ async def test_discard_saves_nothing_and_change_keeps_what_was_typed(room: Room)
         room.persona("muse")
 
 
+async def test_a_model_nobody_has_is_named_before_it_is_saved_and_not_once_it_is_mended(
+    room: Room,
+) -> None:
+    shown = await room.create("Muse", settings="model: qven3-8b", greeting="Typed.")
+    note = "\n-# ⚠ There is no model `qven3-8b`. Nearest: `qwen/qwen3-8b`."
+    assert last(shown)["content"].endswith(note)
+    assert acts_of(shown) == ["Save", "Change", "Discard"]
+    form = (await room.press(shown, "change")).response.send_modal.await_args.args[0]
+    kept = written_in(form)
+    assert (kept["settings"], kept["greeting"]) == ("model: qven3-8b", "Typed.")
+    mended = await room.sent(form, settings="model: qwen3-8b")
+    assert "There is no model" not in last(mended)["content"]
+    saved = await room.press(mended, "save")
+    assert "There is no model" not in last(saved)["content"]
+
+
 async def test_what_was_written_in_private_stays_so_when_it_is_saved_after_the_opening(
     room: Room,
 ) -> None:
