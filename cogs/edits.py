@@ -7,8 +7,8 @@ import discord
 import structlog
 from discord.ext import commands
 
+from bot.chat.beginning import DELETED
 from bot.chat.lantern import Lantern
-from bot.chat.turns import DELETED
 from bot.domain.errors import BotError
 from bot.policy.pacing import Pacers
 from bot.store.replies import ReplyMessage

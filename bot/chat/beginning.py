@@ -8,7 +8,7 @@ from bot.chat.consents import Consents
 from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
-from bot.chat.taken_back import TakenBack
+from bot.chat.taken_back import TakenBack, unquoted
 from bot.domain.chat import Message, Quote, Turn, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.events import Queued
@@ -21,6 +21,8 @@ from bot.store.people import PeopleStore
 from bot.store.turns import TurnStore
 
 WORDLESS = "That answer has no words to go on with; ask for it again."
+DELETED = "Its question was deleted."
+FORGOTTEN = "It was asked before `/history forget`, and so it is forgotten, too; ask it anew."
 TAKEN_BACK = (
     "What this quotes or goes on from was deleted while it waited, so nothing was sent. Ask again."
 )
@@ -52,7 +54,7 @@ class Beginnings:
     async def begin(self, request: TurnRequest, turn_id: TurnId) -> tuple[Asking, Turn]:
         """Everything that is looked up; nothing of the turn is stored yet."""
         # Whoever presses Retry pays for it, though the words stay their author's.
-        payer, kind, since = request.user, request.kind, self._taken_back.count
+        payer, kind, since = request.user, request.kind, self._store.database.erasures
         pressed, has_spoken = None, kind != "new" and request.persona is None
         if kind != "new":
             # Alone at first: how much of the branch can fit is known once it is known who answers.
@@ -156,7 +158,7 @@ class Beginnings:
     ) -> Asking:
         """The question with its branch; marks the turn as private where any of it is.
 
-        ``since`` is how often anything had been taken back before the branch was read.
+        ``since`` is how often anything had been erased before the branch was read.
         """
         # A retry says the words of the turn it redoes once more: where that was said counts too.
         said = branch if redone is None else (*branch, redone)
@@ -165,7 +167,7 @@ class Beginnings:
         async def admit() -> None:
             self._choices.check_left(resolved)
             await self._admit(request, payer)
-            if self._taken_back.count != since:
+            if self._store.database.erasures != since:
                 await self._check_kept(request, branch)
 
         async def judge(messages: Sequence[Message]) -> Consent:
@@ -173,19 +175,48 @@ class Beginnings:
             return await self._consents.judge(resolved, request, said, messages, turn_id)
 
         consent = await judge(())
-        return Asking(resolved, branch, request, consent, judge, payer, turn_id, redone, admit)
+        return Asking(
+            resolved, branch, request, consent, judge, payer, turn_id, redone, admit, since
+        )
+
+    async def kept(self, asking: Asking) -> Asking:
+        """The question without what was taken back while it was looked up; it is stored by now.
+
+        Raises:
+            RequestRefused: its asker has taken it back itself; nothing of it is stored any more.
+        """
+        request, back = asking.request, self._taken_back
+        is_forgotten = back.is_forgotten(request.user, request.question)
+        is_deleted = back.is_deleted(request.question)
+        # With what a retry redoes its question has left.
+        if asking.redone is not None and not is_forgotten:
+            is_deleted = await self._store.answers(asking.redone.id) is None
+        if is_forgotten or is_deleted:
+            await self._people.remove(asking.turn)
+            raise RequestRefused(FORGOTTEN if is_forgotten else DELETED)
+        if not (gone := back.gone_from(request)):
+            return asking
+        for message_id in gone:
+            await self._people.unquote(message_id)
+        # Anew: what is judged and looked for as it is sent are the words that are left.
+        return await self._asking(
+            asking.resolved,
+            asking.branch,
+            unquoted(request, gone),
+            asking.payer,
+            asking.turn,
+            asking.redone,
+            asking.since,
+        )
 
     async def _check_kept(self, request: TurnRequest, branch: Sequence[Turn]) -> None:
-        """Passes where nobody has taken back what this question quotes or goes on from.
+        """Passes where nobody has taken back what this question takes along or goes on from.
 
         Raises:
             RequestRefused: somebody has.
         """
-        back, before = self._taken_back, frozenset(turn.id for turn in branch)
-        is_gone = any(
-            back.is_deleted(said.message_id) for said in (*request.quotes, *request.attachments)
-        ) or any(back.is_forgotten(quote.user, quote.message_id) for quote in request.quotes)
-        if is_gone or before != await self._store.still_stored(before):
+        before = frozenset(turn.id for turn in branch)
+        if self._taken_back.gone_from(request) or before != await self._store.still_stored(before):
             raise RequestRefused(TAKEN_BACK)
 
     async def _with_facts(
@@ -240,7 +271,7 @@ class Beginnings:
                 left = len(waited_for) - nth
                 await draft.emit(Queued(None, asking.resolved.model, left))
                 await running.ended.wait()
-        since = self._taken_back.count
+        since = self._store.database.erasures
         text_bytes = most_bytes(self._planner.window(asking.resolved))
         # Read by its own id: a retry may have taken a place among those before it meanwhile.
         line = await self._store.branch(asking.turn, text_bytes=text_bytes)

@@ -83,6 +83,8 @@ class Asking:
     admit: Callable[[], Awaitable[None]] | None = None
     """Refuses it where its asker may not be answered any more, when its turn has come at a host;
     of a provider ``judge`` does."""
+    since: int = 0
+    """How often anything had been erased before its branch was read (``Database.erasures``)."""
 
     @property
     def has_earlier(self) -> bool:

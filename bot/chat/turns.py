@@ -71,16 +71,12 @@ from bot.policy.names import shown_name
 from bot.policy.privacy import LocalOnly
 from bot.policy.prompt import Moment, greeting, scene_of
 from bot.store.ledger import FreeLine
-from bot.store.people import PeopleStore
 from bot.store.turns import TurnStore
 
 CHECKPOINT_S = 1.0
 """A crash loses at most this much of an unfinished answer's text, and what waits to be stored."""
 
 PRIVATE_WORDS = "🔒 Stays on the LAN: earlier words here are private. `/reset` begins afresh."
-
-DELETED = "Its question was deleted."
-FORGOTTEN = "It was asked before `/history forget`, and so it is forgotten, too; ask it anew."
 
 RESTARTING = "Lantern is restarting."
 
@@ -132,7 +128,6 @@ class Turns:
         """For what faces ask of stored turns; the running ones are written here alone."""
         self.taken_back = TakenBack()
         """Told by faces, before they look in the store for what it is about."""
-        self._people = PeopleStore(store.database)
         self._planner = planner
         self._answering = answering
         self._cache = cache
@@ -355,7 +350,7 @@ class Turns:
                     is_there = True
             if not is_there:
                 raise RequestRefused("That answer cannot be gone on with any more.")
-            asking = await self._without_taken_back(asking, turn)
+            asking = await self._beginnings.kept(asking)
             running.is_stored = True
             await on_stored()
             ending = await self._ending(asking, draft, running, is_retry=redoes is not None)
@@ -366,32 +361,6 @@ class Turns:
             # what was said is kept.
             last = await self._close(turn, draft, ending)
         return last
-
-    async def _without_taken_back(self, asking: Asking, turn: Turn) -> Asking:
-        """The question without what was deleted while it was looked up, which is stored by now.
-
-        Raises:
-            RequestRefused: its asker has taken it back itself; nothing of it is stored any more.
-        """
-        request, taken_back = asking.request, self.taken_back
-        is_forgotten = taken_back.is_forgotten(turn.user, request.question)
-        is_deleted = taken_back.is_deleted(request.question)
-        # With what a retry redoes its question has left.
-        if asking.redone is not None and not is_forgotten:
-            is_deleted = await self.store.answers(asking.redone.id) is None
-        if is_forgotten or is_deleted:
-            await self._people.remove(turn.id)
-            raise RequestRefused(FORGOTTEN if is_forgotten else DELETED)
-        gone = {
-            said.message_id
-            for said in (*request.quotes, *request.attachments)
-            if taken_back.is_deleted(said.message_id)
-        }
-        for message_id in filter(None, gone):
-            await self._people.unquote(message_id)
-        quotes = tuple(quote for quote in request.quotes if quote.message_id not in gone)
-        files = tuple(file for file in request.attachments if file.message_id not in gone)
-        return replace(asking, request=replace(request, quotes=quotes, attachments=files))
 
     async def _tell(self, running: Running, emit: Handover[TurnEvent], event: TurnEvent) -> None:
         """Passes an event on; notes what is loading, and the text so far."""

@@ -90,6 +90,8 @@ class Database:
     def __init__(self, path: Path, *, utcnow: Callable[[], datetime]) -> None:
         self.path = path.absolute()
         self._utcnow = utcnow
+        self.erasures = 0
+        """How often anything was erased: whoever has read before may hold what is no more."""
         self._writer = _Connection(self._connect, iter_chunk_size=64)
         self._reader = _Connection(self._connect, iter_chunk_size=64)
         self._write_places = asyncio.Semaphore(_WAITING_WRITES)
@@ -209,6 +211,7 @@ class Database:
 
         def erased(connection: sqlite3.Connection) -> T:
             gone = _transact("BEGIN IMMEDIATE", change, connection)
+            self.erasures += 1
             # Until the log is emptied the words still stand in its file.
             _tidy(connection)
             return gone

@@ -88,6 +88,7 @@ class Stage:
         )
         self.store.database = checked(Database)
         self.store.database.now_ms.return_value = NOW_MS
+        self.store.database.erasures = 0
         turns = {turn.id: turn for turn in self.stored}
         self.store.get.side_effect = turns.get
 

@@ -1,7 +1,8 @@
 """What people took back of late, as questions that are stored a moment later ask for it."""
 
-from bot.chat.taken_back import MOST, TakenBack
-from bot.domain.ids import UserId
+from bot.chat.taken_back import MOST, TakenBack, unquoted
+from bot.domain.chat import Attachment, Place, Quote, TurnRequest
+from bot.domain.ids import PlaceId, UserId
 
 ADA, BOB = UserId("ada"), UserId("bob")
 
@@ -35,3 +36,19 @@ def test_the_newest_are_kept_and_no_more() -> None:
     taken_back.forget(ADA, 60)
     assert taken_back.is_forgotten(UserId("1"), "59")
     assert not taken_back.is_forgotten(UserId("2"), "59")
+
+
+def test_of_a_question_leave_the_words_and_files_of_messages_that_were_taken_back() -> None:
+    taken_back = TakenBack()
+    taken_back.delete(41)
+    taken_back.forget(BOB, 60)
+    here = Place(PlaceId("discord:1"))
+    by = ((ADA, "41"), (BOB, "42"), (BOB, "60"), (ADA, "43"), (BOB, None))
+    quotes = tuple(Quote("…", user, "", here, 1, message) for user, message in by)
+    files = tuple(Attachment("a.txt", "text/plain", message_id=message) for _, message in by)
+    request = TurnRequest(ADA, "", here, "and?", attachments=files, quotes=quotes)
+    gone = taken_back.gone_from(request)
+    assert gone == {"41", "42"}
+    left = unquoted(request, gone)
+    assert (left.quotes, left.attachments) == (quotes[2:], files[2:])
+    assert taken_back.gone_from(left) == frozenset()

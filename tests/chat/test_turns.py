@@ -14,9 +14,8 @@ from house import ADA, BOB, GEMMA, PATIENT, PLACE, QWEN, Said, house, sim
 from leftovers import leftovers
 
 from bot.chat import turns
-from bot.chat.beginning import TAKEN_BACK
+from bot.chat.beginning import DELETED, FORGOTTEN, TAKEN_BACK
 from bot.chat.planning import ChatRules
-from bot.chat.turns import DELETED, FORGOTTEN
 from bot.chat.walk import load_first
 from bot.chat.words import footer, why_text
 from bot.domain.chat import Attachment, Candidate, Place, Quote, Route
@@ -191,6 +190,61 @@ async def test_what_is_taken_back_while_a_question_waits_is_not_sent(tmp_path: P
             assert isinstance(said.last, Failed)
             assert said.last.error.user_message == TAKEN_BACK
         assert isinstance(asked.last, Finished)
+        sent = [str(one.messages) for one in studio.journal.of(PredictionStarted)[1:]]
+        assert len(sent) == 1
+        assert "pin" not in sent[0]
+
+
+async def test_a_question_that_waits_is_asked_without_what_left_as_it_was_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        turns = home.lantern.turns
+        begin = TurnStore.begin
+
+        async def late(self: TurnStore, *args: Any) -> None:
+            turns.taken_back.delete(41)
+            turns.taken_back.forget(BOB, 60)
+            await home.lantern.people.forget(BOB)
+            await begin(self, *args)
+
+        monkeypatch.setattr(TurnStore, "begin", late)
+        by = (("deleted", ADA, "41"), ("forgotten", BOB, "42"), ("kept", ADA, "43"))
+        quotes = tuple(Quote(text, user, "Bob", PLACE, 1, m) for text, user, m in by)
+        files = tuple(Attachment(f"{m}.txt", "text/plain", m, message_id=m) for _, _, m in by)
+        asked = replace(home.request("and?", attachments=files), quotes=quotes)
+        said = await home.play(asked)
+        assert isinstance(said.last, Finished)
+        stored = await turns.store.get(said.turn)
+        assert stored is not None
+        assert (stored.quotes, stored.attachments) == (quotes[2:], files[2:])
+        (sent,) = home.hosts["studio"].journal.of(PredictionStarted)
+        assert "kept" in str(sent.messages)
+        assert "deleted" not in str(sent.messages)
+        assert "forgotten" not in str(sent.messages)
+
+
+async def test_what_leaves_the_store_while_a_question_waits_is_not_sent(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home, asyncio.TaskGroup() as tasks:
+        studio, people = home.hosts["studio"], home.lantern.people
+        first = await home.ask("my pin is 1", user=BOB)
+        studio.unload(QWEN.key)
+        await home.lantern.fleet.host(HostName("studio")).probe()
+        studio.faults.stall_load()
+        # Noted before it was asked, and gone only after that was read.
+        home.lantern.turns.taken_back.delete(40)
+        other = replace(PLACE, channel=PlaceId("discord:9"))
+        gone_on = tasks.create_task(home.ask("and before?", user=BOB, parent=first.turn))
+        kept = tasks.create_task(home.ask("hello", user=BOB, place=other))
+        await home.lantern.fleet.host(HostName("studio")).until(
+            lambda seen: seen.load is not None and seen.load.waiters == 2
+        )
+        await people.remove(first.turn)
+        studio.faults.clear()
+        said = await gone_on
+        assert isinstance(said.last, Failed)
+        assert said.last.error.user_message == TAKEN_BACK
+        assert isinstance((await kept).last, Finished)
         sent = [str(one.messages) for one in studio.journal.of(PredictionStarted)[1:]]
         assert len(sent) == 1
         assert "pin" not in sent[0]
