@@ -26,6 +26,7 @@ FORGOTTEN = "It was asked before `/history forget`, and so it is forgotten, too;
 TAKEN_BACK = (
     "What this quotes or goes on from was deleted while it waited, so nothing was sent. Ask again."
 )
+FACT_GONE = "A remembered fact was forgotten while this waited, so nothing was sent. Ask again."
 
 
 class Beginnings:
@@ -218,6 +219,10 @@ class Beginnings:
         before = frozenset(turn.id for turn in branch)
         if self._taken_back.gone_from(request) or before != await self._store.still_stored(before):
             raise RequestRefused(TAKEN_BACK)
+        if request.facts:
+            known = {fact.said for fact in await self._people.facts(request.user)}
+            if not known.issuperset(request.facts):
+                raise RequestRefused(FACT_GONE)
 
     async def _with_facts(
         self, resolved: Resolved, request: TurnRequest, said: Sequence[Turn]

@@ -14,7 +14,7 @@ from house import ADA, BOB, GEMMA, PATIENT, PLACE, QWEN, Said, house, sim
 from leftovers import leftovers
 
 from bot.chat import turns
-from bot.chat.beginning import DELETED, FORGOTTEN, TAKEN_BACK
+from bot.chat.beginning import DELETED, FACT_GONE, FORGOTTEN, TAKEN_BACK
 from bot.chat.planning import ChatRules
 from bot.chat.walk import load_first
 from bot.chat.words import footer, why_text
@@ -228,6 +228,7 @@ async def test_what_leaves_the_store_while_a_question_waits_is_not_sent(tmp_path
     async with house(tmp_path, sim("studio", QWEN)) as home, asyncio.TaskGroup() as tasks:
         studio, people = home.hosts["studio"], home.lantern.people
         first = await home.ask("my pin is 1", user=BOB)
+        await people.remember(Quote("my cat is Tom", ADA, "Ada", PLACE, 1))
         studio.unload(QWEN.key)
         await home.lantern.fleet.host(HostName("studio")).probe()
         studio.faults.stall_load()
@@ -235,19 +236,24 @@ async def test_what_leaves_the_store_while_a_question_waits_is_not_sent(tmp_path
         home.lantern.turns.taken_back.delete(40)
         other = replace(PLACE, channel=PlaceId("discord:9"))
         gone_on = tasks.create_task(home.ask("and before?", user=BOB, parent=first.turn))
+        told = tasks.create_task(home.ask("who is it?", place=other))
         kept = tasks.create_task(home.ask("hello", user=BOB, place=other))
         await home.lantern.fleet.host(HostName("studio")).until(
-            lambda seen: seen.load is not None and seen.load.waiters == 2
+            lambda seen: seen.load is not None and seen.load.waiters == 3
         )
         await people.remove(first.turn)
+        (fact,) = await people.facts(ADA)
+        await people.drop(ADA, fact.number)
         studio.faults.clear()
-        said = await gone_on
-        assert isinstance(said.last, Failed)
-        assert said.last.error.user_message == TAKEN_BACK
+        for waits, words in ((gone_on, TAKEN_BACK), (told, FACT_GONE)):
+            said = await waits
+            assert isinstance(said.last, Failed)
+            assert said.last.error.user_message == words
         assert isinstance((await kept).last, Finished)
         sent = [str(one.messages) for one in studio.journal.of(PredictionStarted)[1:]]
         assert len(sent) == 1
         assert "pin" not in sent[0]
+        assert "Tom" not in sent[0]
 
 
 async def test_reset_starts_afresh_and_forgets_nothing_stored(tmp_path: Path) -> None:
