@@ -59,13 +59,20 @@ class LoadView(View):
         self.open: OpenLoad | None = None
         """Where it stands, once that is known."""
         self.reading: asyncio.Task[None] | None = None
-        self.since = ""
-        """What became of it after its end."""
+        self._left = self._changed = ""
+        """What became of its model, and of the choice, after its end."""
         self._ready: Readiness | None = None
         self._head = head
         self._ticket = ticket
         self._end = ""
-        self._acts: tuple[Act, ...] = ()
+        self._is_in_vain = False
+        """It is a choice, and whoever was chosen is not ready."""
+
+    @property
+    def since(self) -> str:
+        """What became of it after its end."""
+        # Of a choice that was changed it is of no account what became of its model.
+        return self._changed or self._left
 
     def end(self, how: str | Readiness) -> None:
         """The load is over; the first word on how stays. A choice in vain can be undone."""
@@ -76,8 +83,7 @@ class LoadView(View):
             how = words.readiness_text(how)
         if not self.is_over:
             self._end, self.is_over = how, True
-            is_in_vain = self.stays and not is_as_wished and not self.since
-            self._acts = (Act.UNDO,) if is_in_vain else ()
+            self._is_in_vain = bool(self.stays) and not is_as_wished
             self.changes += 1
 
     def stop(self, how: str) -> None:
@@ -86,19 +92,25 @@ class LoadView(View):
         if self.reading is not None:
             self.reading.cancel()
 
-    def overtake(self, how: str) -> None:
-        """What its end says is so no more, and nothing of it is left to undo."""
-        self.since, self._acts = how, ()
-        self.changes += 1
+    def overtake(self, how: str) -> bool:
+        """Takes in how the choice was changed since; does that read otherwise than before?
 
-    def loses(self, event: FleetEvent) -> bool:
-        """Is it the copy which this load said was ready that has left memory, and is that news?"""
-        ready = self._ready
-        # Of a choice that was changed it is of no account what became of its model.
-        if self.since or ready is None or ready.by is None or ready.instance is None:
-            return False
+        Empty where it holds again: the change was undone.
+        """
+        is_news, self._changed = how != self._changed, how
+        self.changes += is_news
+        return is_news
+
+    def lose(self, event: FleetEvent) -> bool:
+        """Takes in what left memory; is it the copy which this load said was ready, and news?"""
+        ready, before = self._ready, self.since
         left = (event.what, event.host, event.instance)
-        return left == ("model unloaded", ready.by.host, ready.instance.identifier)
+        if ready is None or ready.by is None or ready.instance is None or self._left:
+            return False
+        if left == ("model unloaded", ready.by.host, ready.instance.identifier):
+            self._left = f"📤 It left memory again: {event.reason}."
+        self.changes += self.since != before
+        return self.since != before
 
     def messages(self, now: float) -> tuple[MessageView, ...]:
         """The one message as it should read now."""
@@ -106,7 +118,9 @@ class LoadView(View):
             # The end may hold what a host said, the head a greeting; both may be long.
             end = told(f"{self._end}\n{self.since}", self._locale)
             text = harmless(f"{self._head}\n{end}".strip())[:LIMIT]
-            return (MessageView(text, self._acts, self._ticket if self._acts else ""),)
+            # Nothing is left to undo of what was changed.
+            acts = (Act.UNDO,) if self._is_in_vain and not self.since else ()
+            return (MessageView(text, acts, self._ticket if acts else ""),)
         if self.step is None:
             return ()
         line = told(words.progress_line(self.step), self._locale)

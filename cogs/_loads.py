@@ -58,7 +58,7 @@ class Loads:
         self._live: dict[str, LoadView] = {}
         self._ended: dict[str, _Ended] = {}
         """By ticket, oldest first."""
-        self._overtaken = asyncio.Queue[_Ended]()
+        self._overtaken = asyncio.Queue[str]()
         self._open: dict[int, OpenLoad] = {}
         """Every message that promises more, of this process or one before, oldest first."""
         self._is_leaving = False
@@ -124,8 +124,9 @@ class Loads:
         with self._newsroom.heard_by(self._hear):
             while True:
                 # One behind the other: two edits of one message may arrive in any order.
-                ended = await self._overtaken.get()
-                await Writer(ended.view, ended.transport).run(existing=ended.ids)
+                ticket = await self._overtaken.get()
+                if (ended := self._ended.get(ticket)) is not None:
+                    await Writer(ended.view, ended.transport).run(existing=ended.ids)
 
     def _follow(
         self, ticket: str, view: LoadView, transport: InteractionTransport, ids: tuple[int, ...]
@@ -136,16 +137,16 @@ class Loads:
         self._ended = dict([*kept.items(), (ticket, ended)][-MOST_FOLLOWED:])
         if view.since:
             # While its end was on the way to Discord.
-            self._overtaken.put_nowait(ended)
+            self._overtaken.put_nowait(ticket)
 
     def _hear(self, news: News) -> None:
         if isinstance(news, FleetEvent):
             views = self._live | {ticket: each.view for ticket, each in self._ended.items()}
-            for ticket in [ticket for ticket, view in views.items() if view.loses(news)]:
-                self._overtake(ticket, f"📤 It left memory again: {news.reason}.")
+            for ticket in [ticket for ticket, view in views.items() if view.lose(news)]:
+                self._show_anew(ticket)
 
     async def _look(self) -> None:
-        """Tells choices that somebody has changed since.
+        """Tells choices that somebody has changed since, or that hold again.
 
         Of two admins who chose in one moment both read that theirs was chosen.
         """
@@ -156,16 +157,14 @@ class Loads:
             _log.warning("choices not looked up", error=error.user_message)
             return
         for ticket, how in made.items():
-            if views[ticket].since != how:
-                self._overtake(ticket, how)
+            if views[ticket].overtake(how):
+                self._show_anew(ticket)
 
-    def _overtake(self, ticket: str, how: str) -> None:
-        ended, live = self._ended.get(ticket), self._live.get(ticket)
-        if live is not None:
-            live.overtake(how)
-        elif ended is not None and asyncio.get_running_loop().time() < ended.until:
-            ended.view.overtake(how)
-            self._overtaken.put_nowait(ended)
+    def _show_anew(self, ticket: str) -> None:
+        # What is shown still is written by its own writer.
+        ended = self._ended.get(ticket)
+        if ended is not None and asyncio.get_running_loop().time() < ended.until:
+            self._overtaken.put_nowait(ticket)
 
     async def leave(self, limit_s: float) -> bool:
         """Ends every load's message within ``limit_s``; False when that took too long."""
@@ -235,11 +234,14 @@ class Loads:
         await interaction.response.defer()
         place, user = place_of(interaction), user_id(interaction.user)
         said = await self._switch.undo(place, user, ticket, rights=rights)
+        # Nothing that is told of it later takes the place of that.
+        self._ended.pop(ticket, None)
         shown = interaction.message.content if interaction.message is not None else ""
         # How the load ended is of no account any more; what was chosen is.
         said = told(said, public_locale(interaction))
         text = f"{shown.rpartition(chr(10))[0]}\n{said}".strip()
         await interaction.edit_original_response(content=text, view=None)
+        await self._look()
 
     async def _note(self) -> None:
         try:

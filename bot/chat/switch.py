@@ -272,10 +272,13 @@ class Switch:
                 raise RequestRefused(f"{words} Nothing was undone.")
 
     async def overtaken(self, tickets: Collection[str]) -> Mapping[str, str]:
-        """Of the choices made by these tickets those that somebody changed since, in words."""
+        """Of the choices made by these tickets that are known, how somebody changed them since.
+
+        In words; empty where nobody has, or the change was undone.
+        """
         made = await self._store.overtaken(tickets)
         return {
-            ticket: f"⚠ This was changed meanwhile: {_chosen(*now)}."
+            ticket: f"⚠ This was changed meanwhile: {_chosen(*now)}." if now else ""
             for ticket, now in made.items()
         }
 

@@ -126,16 +126,21 @@ class ChoiceStore:
         changes = await self.database.read(_noted)
         return next((made for made in changes if made.ticket == ticket), None)
 
-    async def overtaken(self, tickets: Collection[str]) -> Mapping[str, tuple[Subject, str | None]]:
-        """Of these choices those that another took the place of, with what is stored there now."""
+    async def overtaken(
+        self, tickets: Collection[str]
+    ) -> Mapping[str, tuple[Subject, str | None] | None]:
+        """Of these choices, as far as they are known and not undone, what is stored there now.
 
-        def find(connection: sqlite3.Connection) -> dict[str, tuple[Subject, str | None]]:
+        None where the choice stands, or another has chosen the same.
+        """
+
+        def find(connection: sqlite3.Connection) -> dict[str, tuple[Subject, str | None] | None]:
             changes = [made for made in _noted(connection) if made.ticket in tickets]
             looked = [(made, _look(connection, made.slot)) for made in changes]
             return {
-                made.ticket: (made.slot[-1], now[0])
+                made.ticket: None if now[0] == made.after else (made.slot[-1], now[0])
                 for made, now in looked
-                if not made.is_undone and not made.stands(now) and now[0] != made.after
+                if not made.is_undone
             }
 
         return await self.database.read(find)

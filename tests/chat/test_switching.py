@@ -325,7 +325,8 @@ async def test_undo_never_overwrites_a_later_choice(tmp_path: Path) -> None:
             await undo(home, "1", is_admin=True)
         assert await model_here(home) == QWEN.key
         assert await home.lantern.switch.overtaken(["1", "2"]) == {
-            "1": f"⚠ This was changed meanwhile: `{QWEN.key}` is chosen."
+            "1": f"⚠ This was changed meanwhile: `{QWEN.key}` is chosen.",
+            "2": "",
         }
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cogs_doubles import HOST, MODEL, interaction_of, lantern_of
@@ -16,6 +16,7 @@ from bot.domain.errors import StoreUnavailable
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import Instance
 from bot.domain.ids import HostName, InstanceId
+from bot.policy.access import EVERY_RIGHT
 from bot.policy.pacing import Pacers
 from cogs._loads import FOLLOWED_S, MOST_FOLLOWED
 from cogs._transport import TOKEN_LIFE_S, InteractionTransport
@@ -166,6 +167,35 @@ def test_of_two_who_chose_at_once_the_one_overtaken_reads_so() -> None:
         assert reads(third).endswith(f"right now.\n{CHANGED}")
         assert reads(second) == f"{SAID}\n{CHANGED}"
         assert third.edit_original_response.await_args.kwargs["view"] is None
+
+    played(story)
+
+
+def test_a_choice_that_holds_again_once_another_was_undone_reads_so() -> None:
+    async def story(place: Place) -> None:
+        first, vain, undone = interaction_of(), interaction_of(2), interaction_of(2)
+        await place.show(first, stays="stays")
+        await place.show(vain, stays="stays", end=replace(READY, by=None))
+        in_vain = reads(vain)
+        place.changed = {str(first.id): CHANGED, str(vain.id): CHANGED}
+        await place.show(undone, stays="stays", end=replace(READY, by=None))
+        await asyncio.sleep(10.0)
+        assert reads(first) == f"{SAID}\n{CHANGED}"
+        assert vain.edit_original_response.await_args.kwargs["view"] is None
+        # What became of its model meanwhile is of account again.
+        place.lantern.newsroom.tell(LEFT)
+        place.changed = {str(first.id): "", str(vain.id): "", str(undone.id): CHANGED}
+        press, switch = interaction_of(2), cast(Any, place.lantern.switch)
+        switch.undo.side_effect = ["↩ Undone: `qwen` is chosen."]
+        press.message.content = reads(undone)
+        await place.loads.undo(press, str(undone.id), EVERY_RIGHT)
+        await asyncio.sleep(10.0)
+        assert reads(first) == TAKEN
+        assert reads(vain) == in_vain
+        (button,) = vain.edit_original_response.await_args.kwargs["view"].children
+        assert button.item.custom_id == f"lantern:undo:{vain.id}"
+        assert reads(press).endswith("↩ Undone: `qwen` is chosen.")
+        assert undone.edit_original_response.await_count == 1
 
     played(story)
 

@@ -118,14 +118,16 @@ class TestUndoing:
         choices, mine = ChoiceStore(database), replace(self.KEY, place=PlaceId("discord:99"))
         await choices.put(mine, "model", "a", by=ADA, ticket="elsewhere")
         await choices.put(self.KEY, "model", "a", by=ADA, ticket="1")
-        assert await choices.overtaken(["1", "elsewhere", "unknown"]) == {}
+        assert await choices.overtaken(["1", "elsewhere", "unknown"]) == {
+            "1": None,
+            "elsewhere": None,
+        }
         await choices.put(self.KEY, "model", "b", by=ADA, ticket="2")
-        assert await choices.overtaken(["1", "2", "elsewhere"]) == {"1": ("model", "b")}
-        assert await choices.overtaken(["2"]) == {}
+        assert await choices.overtaken(["1", "2"]) == {"1": ("model", "b"), "2": None}
         await choices.restore("2")
-        assert await choices.overtaken(["1", "2"]) == {}, "it stands again, the other was undone"
+        assert await choices.overtaken(["1", "2"]) == {"1": None}, "it stands again"
         await choices.put(self.KEY, "model", "a", by=ADA, ticket="3")
-        assert await choices.overtaken(["1"]) == {}, "the same is chosen"
+        assert await choices.overtaken(["1"]) == {"1": None}, "the same is chosen"
         await choices.put(self.KEY, "model", None, by=ADA)
         assert await choices.overtaken(["3"]) == {"3": ("model", None)}
 
