@@ -57,6 +57,14 @@ PRESETS: Mapping[str, dict[str, Plain]] = {
 }
 """Providers known by name; each is on when its variable is set."""
 
+_AROUND = re.compile(
+    r"""(?P<before>\s*(?:export[^\S\r\n]+)?)(?:'[^']+'|[^='\s\#]+)[^\S\r\n]*
+    (?:=(?:[^\S\r\n]*(?P<quoted>'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|[^\r\n]*?))?
+    (?P<behind>(?(quoted)[^\S\r\n]*|[^\S\r\n]+)\#[^\r\n]*)?[^\S\r\n]*[\r\n]*""",
+    re.VERBOSE | re.DOTALL,
+)
+"""A line of ``.env`` that the parser took: what stands before its name, and a comment behind."""
+
 _SECRET_KEY = re.compile(r"(?:^|_)(?:token|secret|password|passwd|key|apikey)$", re.IGNORECASE)
 _ENV_SUFFIX = "_env"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -133,7 +141,7 @@ def write_dotenv(path: Path, values: Mapping[str, str]) -> None:
     Raises:
         BotError: the file cannot be written; the old one is unharmed.
     """
-    left = {name: f"{name}={_quoted(value)}\n" for name, value in values.items()}
+    left = {name: f"{name}={_quoted(value)}" for name, value in values.items()}
     said = set(values)
     try:
         # A link stays one: what it leads to is written.
@@ -141,14 +149,14 @@ def write_dotenv(path: Path, values: Mapping[str, str]) -> None:
         pieces = list[str]()
         if target.exists():
             for binding in parse_stream(io.StringIO(read_text(target, MAX_FILE_BYTES))):
-                # In its old place, under the words that tell of it; a second line of it would win.
-                is_ours = binding.key in said
-                pieces.append(
-                    left.pop(binding.key or "", "") if is_ours else binding.original.string
-                )
+                line = binding.original.string
+                if binding.key in said:
+                    # In its old place, under the words that tell of it; a second would win.
+                    line = _around(line, left.pop(binding.key or "", ""))
+                pieces.append(line)
         if pieces and not "".join(pieces).endswith("\n"):
             pieces.append("\n")
-        text = "".join([*pieces, *left.values()])
+        text = "".join([*pieces, *(f"{new}\n" for new in left.values())])
         # Beside it and then in its place: a full disk leaves the old file whole. Made 0600.
         with tempfile.NamedTemporaryFile(
             "w", dir=target.parent, prefix=f"{ENV_NAME}.", delete=False, encoding="utf-8"
@@ -162,6 +170,17 @@ def write_dotenv(path: Path, values: Mapping[str, str]) -> None:
                 raise
     except OSError as error:
         raise BotError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def _around(old: str, new: str) -> str:
+    """A new assignment amid what stood around the old one; nothing where there is none."""
+    found = _AROUND.fullmatch(old)
+    if not new or found is None:
+        return f"{new}\n" if new else ""
+    behind = found["behind"] or ""
+    # Behind quotes a comment needs no space; right behind a bare value it would be part of it.
+    gap = " " if behind.startswith("#") else ""
+    return f"{found['before']}{new}{gap}{behind}\n"
 
 
 def _quoted(value: str) -> str:

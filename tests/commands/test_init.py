@@ -331,7 +331,9 @@ def test_a_key_is_tried_and_one_that_is_refused_is_left_out(
 
 
 @given(
-    old=st.sampled_from(["", "# c\n", "A=1\nB=2", "export A='x'\n\nA=3\n", "A=\n"]),
+    old=st.sampled_from(
+        ["", "# c\n", "A=1\nB=2", "export A='x'\n\nA=3\n", "A=\n", "A='x'#c\nB=2 # d\n"]
+    ),
     value=st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20),
 )
 def test_what_was_written_is_read_back(
@@ -345,6 +347,28 @@ def test_what_was_written_is_read_back(
     assert found.faults == ()
     assert {name: said.value for name, said in found.variables.items()} == {**kept, "A": value}
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("A=1 # hers, until May\nB=2\n", "A='x y' # hers, until May\nB=2\n"),
+        ("A='1 # 2'#hers\n", "A='x y' #hers\n"),
+        ('A="1\n2"\t# hers\n', "A='x y'\t# hers\n"),
+        ("A= # still to come\n", "A='x y' # still to come\n"),
+        ("export A = 1#2 # hers\n", "export A='x y' # hers\n"),
+        ("export A # hers\n", "export A='x y' # hers\n"),
+        ("# The first.\n\n  A=1", "# The first.\n\n  A='x y'\n"),
+        ("A=#1'#2\n", "A='x y'\n"),
+    ],
+)
+def test_what_stands_around_a_value_stays_as_it_is_replaced(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    path = tmp_path / ".env"
+    path.write_text(old)
+    write_dotenv(path, {"A": "x y"})
+    assert path.read_text() == new
 
 
 def test_a_folder_that_may_not_be_written_is_told_before_the_first_question(
