@@ -27,6 +27,7 @@ from bot.documents.yaml import Plain
 from bot.policy.ratelimit import RateRule
 from bot.settings.values import (
     BaseUrl,
+    Bytes,
     DatabaseUrl,
     DiscordId,
     HostAddress,
@@ -378,7 +379,7 @@ class GatewaySettings(Section):
     cors_origins: Origins = Field(
         default=(), description="Web pages that may ask /v1 from a browser, such as https://a.lan"
     )
-    max_body: ByteSize = Field(
+    max_body: Bytes = Field(
         default=ByteSize(32 << 20),
         ge=1024,
         le=1 << 30,

@@ -7,7 +7,14 @@ from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    PlainSerializer,
+    SecretStr,
+    WithJsonSchema,
+)
 
 from bot.documents.values import split_list
 from bot.documents.yaml import Plain
@@ -25,6 +32,8 @@ LOCAL = "local"
 """Stands for the LAN hosts in a request type's order."""
 
 DATABASE_PREFIX = "sqlite:///"
+
+_SIZES = {"GiB": 1 << 30, "GB": 10**9, "MiB": 1 << 20, "MB": 10**6, "KiB": 1 << 10, "KB": 1000}
 
 _RATE = re.compile(r"([1-9][0-9]{0,8})\s*(?:/\s*(sec|s|min|m|hour|h|d))?")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?\.?")
@@ -45,6 +54,14 @@ def parse_rate(value: object) -> RateRule:
     if found is None:
         raise ValueError(RATE_WORDS)
     return RateRule(int(found[1]), PERIODS[found[2] or "min"])
+
+
+def format_bytes(size: int) -> str:
+    """An exact way to write a number of bytes: ``32MiB``, ``1536KiB``, ``2MB``, ``1025``."""
+    for unit, one in _SIZES.items():
+        if size >= one and size % one == 0:
+            return f"{size // one}{unit}"
+    return str(size)
 
 
 def parse_mac(value: object) -> str:
@@ -293,6 +310,8 @@ ProviderKey = Annotated[
         )
     ),
 ]
+# Both of pydantic's ways to show one are no good here: a bare number, or rounded.
+Bytes = Annotated[ByteSize, PlainSerializer(format_bytes, when_used="json")]
 RateLimit = Annotated[
     RateRule,
     BeforeValidator(parse_rate),

@@ -24,6 +24,19 @@ def test_show_lists_every_value_with_its_origin(tmp_path: Path) -> None:
     assert shown["discord.token"] == ("**********", "environment variable DISCORD_TOKEN")
     assert shown["providers.zai.model"] == ("glm-4.6", "default")
     assert shown["routing.max_local_wait"][0] == "2m"
+    assert shown["gateway.max_body"][0] == "32MiB"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [("1GiB", "1GiB"), ("1536 KiB", "1536KiB"), ("2MB", "2MB"), ("5kb", "5KB"), ("1025", "1025")],
+)
+def test_a_size_is_shown_as_the_file_takes_it(said: str, shown: str, tmp_path: Path) -> None:
+    loaded = load(tmp_path, f"gateway: {{max_body: {said}}}")
+    told = {line["key"]: line["value"] for line in masked(loaded)}
+    assert told["gateway.max_body"] == shown
+    again = load(tmp_path, f"gateway: {{max_body: {shown}}}")
+    assert again.settings.gateway.max_body == loaded.settings.gateway.max_body
 
 
 def test_the_schema_describes_the_file_and_no_secret() -> None:
