@@ -10,6 +10,7 @@ import pytest
 import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logs import logs_put_back
 
 from bot.process.logs import LogFormat, configure_logging, hide_also
 
@@ -24,17 +25,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    kept = structlog.get_config()
-    # Whoever captured them before and did not let go makes it a step that is left out.
-    logging.captureWarnings(False)
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
-    structlog.configure(**kept)
-    structlog.contextvars.clear_contextvars()
+    with logs_put_back():
+        yield
 
 
 def lines(out: io.StringIO) -> list[dict[str, object]]:
