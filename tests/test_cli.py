@@ -4,12 +4,11 @@ import asyncio
 import errno
 import io
 import json
-import logging
 import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from unittest.mock import Mock
 import pytest
 from hosting import hosts_beside
 from house import GEMMA, QWEN, sim
+from logs import logs_put_back
 
 from bot.__main__ import lantern as start
 from bot.app import utcnow
@@ -27,7 +27,9 @@ from bot.cli import main
 from bot.commands import once
 from bot.domain.events import Loading
 from bot.process.lock import instance_lock
+from bot.process.logs import configure_logging
 from bot.process.supervisor import Supervisor, life_sign_of
+from bot.settings import load_settings
 from bot.sim.host import SimHost
 from bot.sim.journal import LoadStarted, Unloaded
 from bot.sim.models import SimModel
@@ -44,12 +46,8 @@ def _clean_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[N
     monkeypatch.chdir(tmp_path)
     for name in ("DISCORD_TOKEN", "LANTERN_CONFIG", "Z_AI_API_KEY", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with logs_put_back():
+        yield
 
 
 @pytest.fixture
@@ -544,6 +542,40 @@ def test_who_keeps_the_table_waiting_and_who_is_named_twice_is_said(
         told = capsys.readouterr().err
         assert f"Waiting up to 8 s more for 127.0.0.1:{port}, localhost:{port} …" in told
         assert told.count("are the same machine and port") == 1
+
+
+class _Told(io.StringIO):
+    """Standard output; calls once a text stands in it."""
+
+    def __init__(self, text: str, then: Callable[[], None]) -> None:
+        super().__init__()
+        self._text, self._then = text, then
+
+    def write(self, words: str) -> int:
+        written = super().write(words)
+        if self._text in self.getvalue():
+            self._then()
+        return written
+
+
+@pytest.mark.slow
+async def test_a_host_that_hangs_keeps_no_other_ones_row_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(once, "SETTLE_S", 60.0)
+    async with SimHost(sim("studio", QWEN)) as up, SimHost(sim("a", QWEN)) as hanging:
+        hanging.faults.hang()
+        told = _Told(up.address, hanging.faults.clear)
+        monkeypatch.setattr(sys, "stdout", told)
+        environ = {
+            "LANTERN_HOSTS": f"{hanging.address},{up.address}",
+            "LANTERN_HEALTH__TIMEOUT": "30s",
+        }
+        configure_logging("error", "console", ())
+        await once.show_hosts(load_settings(None, environ, tmp_path), as_json=False)
+    names, *rows = told.getvalue().splitlines()
+    assert [row.split()[:2] for row in rows] == [[up.address, "up"], [hanging.address, "up"]]
+    assert {row.index(" up ") + 1 for row in rows} == {names.index("state")}
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from bot.chat.usage import ReportPeriod
 from bot.chat.words import bytes_text, usage_text
 from bot.commands.twins import tell_of_twins
 from bot.domain.errors import BotError, NoCandidates
-from bot.domain.ids import UserId
+from bot.domain.ids import HostName, UserId
 from bot.policy.foresight import judged
 from bot.process.lock import AlreadyRunning, check_place, instance_lock
 from bot.process.supervisor import LATE_S, last_sign_s, life_sign_of
@@ -129,16 +129,30 @@ async def built_from(
 
 
 @asynccontextmanager
-async def _looked_at(loaded: Loaded) -> AsyncGenerator[Lantern]:
-    """Everything, with the hosts looked at; says who keeps that waiting, and who is named twice."""
+async def _looked_at(
+    loaded: Loaded, show: Callable[[Lantern], None] | None = None
+) -> AsyncGenerator[Lantern]:
+    """Everything, with the hosts looked at; says who keeps that waiting, and who is named twice.
+
+    Args:
+        loaded: the settings.
+        show: shows what is known by then, where a host is waited for, and at each change.
+    """
     async with built_from(loaded, SOON_S, leaves_nothing=True) as built:
         hosts = built.catalog.snapshot().hosts.values()
         if slow := [host.name for host in hosts if host.is_undecided]:
-            # One that takes connections and says nothing kept the whole table back in silence.
+
+            def shown() -> bool:
+                if show is not None:
+                    show(built)
+                return False
+
+            # One that takes connections and says nothing kept the whole table back.
+            shown()
             left_s = SETTLE_S - SOON_S
             words = f"Waiting up to {left_s:g} s more for {', '.join(slow)} …"
             terminal(stderr=True).line(words, "dim")
-            await built.fleet.until(lambda: False, left_s)
+            await built.fleet.until(shown, left_s)
         yield built
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOKUP_S):
@@ -148,18 +162,29 @@ async def _looked_at(loaded: Loaded) -> AsyncGenerator[Lantern]:
 
 
 async def show_hosts(loaded: Loaded, *, as_json: bool) -> None:
-    """The hosts, as a table or as JSON.
+    """The hosts, as a table that grows where one is waited for, or as JSON.
 
     Raises:
         NoCandidates: none answers; told after it.
     """
-    async with _looked_at(loaded) as built:
-        found, now = built.catalog.hosts(), built.catalog.snapshot().taken_at
+    shown: dict[HostName, Sequence[str]] = {}
+
+    def show(built: Lantern, *, is_last: bool = False) -> None:
+        new = {
+            host.name: facts.host_row(host, built.catalog.snapshot().taken_at)
+            for host in built.catalog.hosts()
+            if host.name not in shown and (is_last or not host.is_undecided)
+        }
+        if new:
+            terminal().table(facts.HOST_COLUMNS, [*new.values()], above=[*shown.values()])
+            shown.update(new)
+
+    async with _looked_at(loaded, None if as_json else show) as built:
         if as_json:
+            found, now = built.catalog.hosts(), built.catalog.snapshot().taken_at
             print_json([facts.host_record(host, now) for host in found])
         else:
-            rows = [facts.host_row(host, now) for host in found]
-            terminal().table(facts.HOST_COLUMNS, rows)
+            show(built, is_last=True)
         is_out = bool(built.catalog.outage())
     # As `models` does: a script that went on by the exit code found nobody to ask.
     if is_out:

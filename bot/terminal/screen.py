@@ -138,11 +138,23 @@ class Screen:
             self.line(*news)
         return was_mid_line
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Rows under their columns' names; too wide for a narrow terminal, one below the other."""
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        above: Sequence[Sequence[str]] = (),
+    ) -> None:
+        """Rows under their columns' names; too wide for a narrow terminal, one below the other.
+
+        Args:
+            columns: Their names.
+            rows: A cell for each column.
+            above: The rows that stand above these already, with the names.
+        """
         self._end_stream()
-        widest = [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
-        if self.console.width < _NARROW and sum(widest) + 2 * len(widest) > self.console.width:
+        widest = [max(map(cell_len, cells)) for cells in zip(columns, *above, *rows, strict=True)]
+        fits = sum(widest) + 2 * (len(widest) - 1) <= self.console.width
+        if self.console.width < _NARROW and not fits:
             # Seven columns in sixty were a tower of single letters.
             for row in rows:
                 self.line(row[0], "bold")
@@ -150,9 +162,9 @@ class Screen:
                     if cell:
                         self.console.print(Text(f"  {column}: {cell}"))
             return
-        table = Table(box=None, pad_edge=False)
-        for column in columns:
-            table.add_column(column, overflow="fold")
+        table = Table(box=None, pad_edge=False, show_header=not above)
+        for column, width in zip(columns, widest, strict=True):
+            table.add_column(column, overflow="fold", min_width=width if fits else None)
         for row in rows:
             table.add_row(*map(Text, row))
         self.console.print(table)
