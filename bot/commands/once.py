@@ -19,7 +19,7 @@ from bot.commands.twins import tell_of_twins
 from bot.domain.errors import BotError, NoCandidates
 from bot.domain.ids import HostName, UserId
 from bot.policy.foresight import judged
-from bot.process.lock import AlreadyRunning, check_place, instance_lock
+from bot.process.lock import AlreadyRunning, check_entry, check_place, instance_lock
 from bot.process.supervisor import LATE_S, last_sign_s, life_sign_of
 from bot.settings import Loaded
 from bot.store.files import copied, missing_migrations
@@ -320,6 +320,7 @@ def is_made(database: Path) -> bool:
     Raises:
         ConfigError: something else stands in its place, or it may not be looked at.
     """
+    check_entry(database)
     if not os.path.exists(database):
         return False
     check_place(database)
@@ -331,8 +332,10 @@ def health(loaded: Loaded) -> str:
 
     Raises:
         BotError: it did not lately, or never.
+        ConfigError: it may not be looked at.
     """
     database = loaded.database_path
+    check_entry(database)
     since_s = last_sign_s(life_sign_of(database), utcnow())
     if since_s is None:
         raise BotError(f"No Lantern runs on the database {database}.")

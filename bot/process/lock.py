@@ -45,9 +45,8 @@ def check_place(database_path: Path) -> None:
     for file in (*files_of(database_path), lock_beside(database_path)):
         if os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK):
             raise _not_ours(file, database_path)
-    # The nearest that is there: a start makes the folders below it. Path.exists would raise where
-    # a folder may not be looked into.
-    folder = next(place for place in database_path.parents if os.path.exists(place))
+    check_entry(database_path)
+    folder = _nearest_folder(database_path)
     said = f"The database {database_path} cannot be "
     if not os.path.isdir(folder):
         raise ConfigError([f"{said}made: {folder} is no folder. Check storage.url."])
@@ -57,13 +56,42 @@ def check_place(database_path: Path) -> None:
         raise ConfigError([f"{words} Let Lantern write it, or check storage.url."])
 
 
-def _not_ours(file: Path, database_path: Path) -> ConfigError:
-    """One of a database's files is: says whose, and the command that mends it and the others."""
+def check_entry(database_path: Path) -> None:
+    """Passes where it can be seen whether there is a database. Blocking.
+
+    Raises:
+        ConfigError: a folder above it may not be entered: what is in it looks as if it were not.
+    """
+    folder = _nearest_folder(database_path)
+    if os.path.exists(database_path) or not os.path.isdir(folder) or os.access(folder, os.X_OK):
+        return
+    owner = _owner_of(folder)
+    raise ConfigError(
+        [
+            f"The database {database_path} cannot be looked at: permission denied. {folder} may "
+            f"not be entered and belongs to {owner}. Run this as {owner} (sudo -u {owner} …), or "
+            "check storage.url."
+        ]
+    )
+
+
+def _nearest_folder(database_path: Path) -> Path:
+    """The nearest that is there: a start makes the folders below it."""
+    # Path.exists would raise where a folder may not be looked into.
+    return next(place for place in database_path.absolute().parents if os.path.exists(place))
+
+
+def _owner_of(file: Path) -> str:
     try:
-        owner = file.owner()
+        return file.owner()
     # A user without a name, or Windows.
     except (KeyError, NotImplementedError):
-        owner = f"user {file.stat().st_uid}"
+        return f"user {file.stat().st_uid}"
+
+
+def _not_ours(file: Path, database_path: Path) -> ConfigError:
+    """One of a database's files is: says whose, and the command that mends it and the others."""
+    owner = _owner_of(file)
     what = {database_path: "database", lock_beside(database_path): "lock"}.get(file, "database's")
     # One run with sudo leaves several, and whoever mended one met the next.
     return ConfigError(

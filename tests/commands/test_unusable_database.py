@@ -1,6 +1,5 @@
 """Whatever keeps a database from being used: every command says of it what ``check`` says."""
 
-import logging
 import os
 import sqlite3
 from collections.abc import Callable, Generator
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from databases import new_database
+from logs import logs_put_back
 
 from bot.cli import main
 from bot.domain.errors import BotError
@@ -23,12 +23,8 @@ except ImportError:  # Windows
 
 @pytest.fixture(autouse=True)
 def _logs_put_back() -> Generator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with logs_put_back():
+        yield
 
 
 COMMANDS = ("hosts", "models", "usage", "personas", "keys list", "keys add ada", "keys revoke ada")
@@ -57,6 +53,20 @@ def in_a_folder_of_others(path: Path, patch: pytest.MonkeyPatch) -> AbstractCont
     return nullcontext()
 
 
+def in_a_folder_not_to_be_entered(
+    path: Path, patch: pytest.MonkeyPatch
+) -> AbstractContextManager[None]:
+    new_database(path)
+    exists = os.path.exists
+
+    def may_be_seen(place: Path) -> bool:
+        return place.parent != path.parent and exists(place)
+
+    patch.setattr(os, "access", denied(path.parent))
+    patch.setattr(os.path, "exists", may_be_seen)
+    return nullcontext()
+
+
 @contextmanager
 def on_a_full_disk(path: Path, _: pytest.MonkeyPatch) -> Generator[None]:
     if resource is None:
@@ -77,6 +87,7 @@ def on_a_full_disk(path: Path, _: pytest.MonkeyPatch) -> Generator[None]:
         (a_folder, "is a folder, which Docker makes", 78),
         (of_somebody_else, "belongs to", 78),
         (in_a_folder_of_others, "may not be written. Let Lantern write it", 78),
+        (in_a_folder_not_to_be_entered, "may not be entered and belongs to", 78),
         (on_a_full_disk, "its disk is full. Make room", 1),
     ],
 )
@@ -104,6 +115,17 @@ def test_every_command_says_what_a_look_says(
     # Of a disk without room the limit of a test is another error than the disk's own.
     assert told.value.user_message in said or trouble is on_a_full_disk
     assert ended.value.code == code
+
+
+def test_health_of_what_may_not_be_looked_at_is_not_that_nobody_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trouble = in_a_folder_not_to_be_entered(tmp_path / "lantern.db", monkeypatch)
+    with trouble, pytest.raises(SystemExit) as ended:
+        main(["health"])
+    assert "may not be entered" in capsys.readouterr().err
+    assert ended.value.code == 78
 
 
 def test_no_room_for_the_logs_index_is_a_full_disk_and_another_error_is_not() -> None:
