@@ -47,6 +47,20 @@ from cogs.closing import (
 )
 
 
+def closing_of(
+    client: discord.Client, lantern: Lantern, answer_missed_s: float | None = None
+) -> Closing:
+    return Closing(
+        client,
+        lantern,
+        Loads(lantern),
+        Pacers(),
+        Webhooks(),
+        READERS,
+        answer_missed_s=answer_missed_s,
+    )
+
+
 class Crashed:
     """A start after a crash that left these messages of one turn open."""
 
@@ -72,7 +86,7 @@ class Crashed:
     async def _story(self, lantern: Lantern) -> None:
         client = self.client
         client.get_partial_messageable.return_value = self.channel
-        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks(), READERS)
+        closing = closing_of(client, lantern)
         await closing.collect()
         await closing.run()
 
@@ -211,14 +225,7 @@ def test_replies_begun_after_the_start_are_left_alone() -> None:
 
     async def story() -> None:
         client = double(discord.Client)
-        closing = Closing(
-            client,
-            crashed.lantern,
-            Loads(crashed.lantern),
-            Pacers(),
-            Webhooks(),
-            READERS,
-        )
+        closing = closing_of(client, crashed.lantern)
         await closing.collect()
         await crashed.lantern.replies.put("400", "7", TurnId("ee55"), 0)
         await closing.run()
@@ -236,14 +243,7 @@ def test_a_new_session_closes_nothing_a_second_time() -> None:
     async def story() -> int:
         client = double(discord.Client)
         client.get_partial_messageable.return_value = crashed.channel
-        closing = Closing(
-            client,
-            crashed.lantern,
-            Loads(crashed.lantern),
-            Pacers(),
-            Webhooks(),
-            READERS,
-        )
+        closing = closing_of(client, crashed.lantern)
         await closing.collect()
         await closing.run()
         first = len(crashed.shown)
@@ -283,9 +283,7 @@ class Untold:
         client.http.logs_from = AsyncMock(side_effect=[history])
         client.http.request = AsyncMock(side_effect=[response, told])
         self.channel.get_partial_message.return_value.edit.side_effect = edit
-        self.closing = Closing(
-            client, self.lantern, Loads(self.lantern), Pacers(), Webhooks(), READERS
-        )
+        self.closing = closing_of(client, self.lantern)
 
         async def story() -> None:
             await self.closing.collect()
@@ -456,15 +454,7 @@ def test_what_was_sent_into_a_cut_line_is_told_or_answered_late(
         known: dict[int, History] = found if is_known else {}
         client.get_channel.side_effect = known.get
         client.fetch_channel = AsyncMock(side_effect=found.get)
-        closing = Closing(
-            client,
-            lantern,
-            Loads(lantern),
-            Pacers(),
-            Webhooks(),
-            READERS,
-            answer_missed_s=late_s,
-        )
+        closing = closing_of(client, lantern, answer_missed_s=late_s)
         await closing.hear_missed()
         calls = client.dispatch.call_args_list
         return [(call.args[0], call.args[1].id - now) for call in calls]
@@ -484,7 +474,7 @@ def test_however_many_channels_were_asked_in_since_the_first_is_looked_at_and_al
         found = {channel: History(now, last=now) for channel in range(1, 41)}
         found[2] = History(now, last=now - 998)
         client.get_channel.side_effect = found.get
-        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks(), READERS)
+        closing = closing_of(client, lantern)
         await closing.hear_missed()
         looks = sorted(at for channel in found.values() for at in channel.looked_at)
         assert min(b - a for a, b in pairwise(looks)) >= LOOK_EVERY_S - 1e-9
@@ -521,7 +511,7 @@ class Server:
             await lantern.notes.put(FIRST, str(first))
         client = double(discord.Client)
         client.guilds, client.get_channel.side_effect = [self], self.known.get
-        closing = Closing(client, lantern, Loads(lantern), Pacers(), Webhooks(), READERS)
+        closing = closing_of(client, lantern)
         await closing.hear_missed()
         return [(call.args[0], call.args[1].id) for call in client.dispatch.call_args_list]
 
@@ -584,14 +574,7 @@ def test_a_store_that_cannot_be_read_does_not_stop_the_start() -> None:
     object.__setattr__(lantern, "replies", NoStore())
 
     async def story() -> None:
-        closing = Closing(
-            double(discord.Client),
-            lantern,
-            Loads(lantern),
-            Pacers(),
-            Webhooks(),
-            READERS,
-        )
+        closing = closing_of(double(discord.Client), lantern)
         await closing.collect()
         await closing.run()
 

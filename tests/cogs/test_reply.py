@@ -1,7 +1,7 @@
 """A turn played into messages, from the request to the last edit, in virtual time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -134,39 +134,33 @@ def test_a_deleted_message_stops_the_work_everywhere() -> None:
     assert store.rows == {}
 
 
-class Beheaded(PaperTransport):
-    """Somebody deletes the first message of an answer; it is found out at the next edit of it."""
+class Deleting(PaperTransport):
+    """Somebody deletes the first or last of an answer's messages; its next edit finds that out."""
+
+    def __init__(self, which: Callable[[Iterable[int]], int]) -> None:
+        super().__init__()
+        self._which = which
 
     async def edit(
         self, message_id: int, message: MessageView, before: MessageView | None = None
     ) -> None:
-        if len(self.shown) > 1 and message_id == min(self.shown):
+        if len(self.shown) > 1 and message_id == self._which(self.shown):
             del self.shown[message_id]
-            self.faults = [http_error(404, 10008)]
-            before = None
+            self.faults, before = [http_error(404, 10008)], None
         await super().edit(message_id, message, before)
+
+    @property
+    def acts(self) -> list[tuple[Act, ...] | None]:
+        return [view.acts if view is not None else None for view in self.shown.values()]
 
 
 def test_an_answer_whose_beginning_was_deleted_goes_on_below_it() -> None:
     turns = ScriptedTurns((STARTED, *([TextDelta("word " * 60), 0.5] * 20), FINISHED))
-    paper = Beheaded()
+    paper = Deleting(min)
     played(turns, paper)
     assert turns.left_early == 0
     assert 0 < sum(text.count("word") for text in paper.texts) < 20 * 60
-    acts = [view.acts if view is not None else None for view in paper.shown.values()]
-    assert acts == [()] * (len(acts) - 1) + [(Act.RETRY, Act.OTHER)]
-
-
-class Curtailed(PaperTransport):
-    """Somebody deletes the last message of an answer as words grow in it."""
-
-    async def edit(
-        self, message_id: int, message: MessageView, before: MessageView | None = None
-    ) -> None:
-        if len(self.shown) > 1 and message_id == max(self.shown):
-            del self.shown[message_id]
-            self.faults, before = [http_error(404, 10008)], None
-        await super().edit(message_id, message, before)
+    assert paper.acts == [()] * (len(paper.acts) - 1) + [(Act.RETRY, Act.OTHER)]
 
 
 @pytest.mark.parametrize("is_stored", [True, False])
@@ -176,12 +170,10 @@ def test_an_answer_whose_last_message_was_deleted_ends_in_the_one_before(
     turns = ScriptedTurns((STARTED, *([TextDelta("word " * 60), 0.5] * 20), FINISHED))
     if is_stored:
         turns.stored[TURN] = stored_turn("word " * 500, "partial")
-    paper = Curtailed()
+    paper = Deleting(max)
     played(turns, paper)
     assert turns.left_early == 1
-    acts = [view.acts if view is not None else None for view in paper.shown.values()]
-    assert len(acts) == 2
-    assert acts == [(), (Act.CONTINUE, Act.RETRY, Act.OTHER) if is_stored else ()]
+    assert paper.acts == [(), (Act.CONTINUE, Act.RETRY, Act.OTHER) if is_stored else ()]
 
 
 def test_a_reply_that_could_not_be_shown_stays_open_for_the_next_start() -> None:

@@ -263,26 +263,15 @@ async def test_two_cold_models_on_a_one_slot_host_are_both_served() -> None:
         assert len(sim.journal.of(journal.LoadStarted)) == 2
 
 
-async def test_a_second_model_waits_for_the_first_to_finish() -> None:
-    config = sim_config(memory_bytes=6 * GB)
-    async with SimHost(config) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
-        async with bench.fleet.host(H).lease(a_wish(user="ada")) as lease:
-            async for _ in lease:
-                pass
-            second = tasks.create_task(bench.use(TWO, user="bob"))
-            await sim.journal.wait_for(journal.LoadFailed)
-            await bench.until(lambda host: host.load is None)
-            assert not sim.journal.of(journal.Unloaded)
-        instance, steps = await second
-        assert instance.identifier == TWO
-        assert any(isinstance(step, Evicting) for step in steps)
-
-
-async def test_beside_a_busy_model_nothing_at_rest_leaves_in_vain_and_nobody_is_refused() -> None:
+@pytest.mark.parametrize("at_rest", [(), (EMBED,)])
+async def test_beside_a_busy_model_nothing_at_rest_leaves_in_vain_and_nobody_is_refused(
+    at_rest: tuple[ModelKey, ...],
+) -> None:
     # A second large one has no room here while the first answers, with or without the small one.
-    config = sim_config(memory_bytes=7 * GB)
+    config = sim_config(memory_bytes=(6 + len(at_rest)) * GB)
     async with SimHost(config) as sim, fleet_over(sim) as bench, asyncio.TaskGroup() as tasks:
-        await bench.use(EMBED)
+        for small in at_rest:
+            await bench.use(small)
         async with bench.fleet.host(H).lease(a_wish(user="ada")) as lease:
             async for _ in lease:
                 pass
@@ -292,8 +281,9 @@ async def test_beside_a_busy_model_nothing_at_rest_leaves_in_vain_and_nobody_is_
             assert bench.host().waiting == {TWO: 1}
             assert not sim.journal.of(journal.Unloaded)
             assert not bench.host().limits[TWO].failure
-        instance, _ = await second
+        instance, steps = await second
         assert instance.identifier == TWO
+        assert any(isinstance(step, Evicting) for step in steps)
 
 
 async def test_the_hosts_own_refusal_is_the_reason_given() -> None:

@@ -1,5 +1,6 @@
 """A cloud in virtual time whose ledger refuses nothing; each play says how it answers."""
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -12,16 +13,16 @@ from bot.domain.events import Delta
 from bot.domain.ids import ProviderName
 
 
-class FreeSky:
+class FreeSky(ABC):
     """What every play of providers without sockets or a database needs the same."""
 
+    @abstractmethod
     def open_stream(
         self, endpoint: Endpoint, request: InferenceRequest
-    ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]:
-        raise NotImplementedError
+    ) -> AbstractAsyncContextManager[AsyncIterator[Delta]]: ...
 
-    async def book(self, booking: Booking) -> LedgerAnswer:
-        raise NotImplementedError
+    @abstractmethod
+    async def book(self, booking: Booking) -> LedgerAnswer: ...
 
     async def settle(self, settlement: Settlement) -> LedgerAnswer:
         return LedgerAnswer(settlement.number, ())
