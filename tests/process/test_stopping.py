@@ -23,7 +23,12 @@ async def test_the_first_signal_asks_kindly_and_every_later_one_does_not(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no terminal tells there that it is gone")
-async def test_a_terminal_that_goes_asks_kindly_however_often_it_tells() -> None:
+async def test_a_terminal_that_goes_asks_kindly_however_often_it_tells(
+    request: pytest.FixtureRequest,
+) -> None:
+    # The tests may run under nohup, too.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, before))
     told: asyncio.Queue[str] = asyncio.Queue()
     with on_stop(lambda: told.put_nowait("stop"), lambda: told.put_nowait("at once")):
         # Nor does it count for whoever asks in another way afterwards.
