@@ -35,6 +35,9 @@ _GAPS: Mapping[str, str] = {
 }
 """What may stand in each kind of gap; the head of ``[words]`` in the table tells of them."""
 
+_MARKS = (("`", "`"), ("**", "**"), ("“", "”"), ('"', '"'))
+"""What names stand between: up to the second of each they may hold what else joins phrases."""
+
 _LEAD = re.compile(r"(?:(?:-#|ℹ|[^\w\s`*\"“(\[{<>$~/.,;:#-]+) )*")
 """Bullets and pictures before a line; of quoted lines, which are not ours, none."""
 
@@ -45,6 +48,9 @@ _JOINTS = tuple(
     )
 )  # fmt: skip
 """What stands between phrases of one line, and how to find it: the widest first."""
+
+_MARKED = re.compile(r"`[^`]*`|\*\*.*?\*\*")
+"""Names in marks of their own: one may be called ``Dr. Watson``, or hold commas."""
 
 _FAINT = 4
 """``{&} is {…}`` has so few signs that it means something in the smallest piece alone."""
@@ -143,7 +149,10 @@ def _book(column: str) -> tuple[Mapping[str, str], Mapping[str, Sequence[Pattern
         own, kinds = _GAP.split(text)[::3], _GAP.split(text)[2::3]
         if kinds:
             first, *pieces = map(re.escape, own)
-            gaps = [f"{_GAPS[kind]}{piece}" for kind, piece in zip(kinds, pieces, strict=True)]
+            gaps = [
+                f"{_gap_after(''.join(own[:nth]), kind)}{piece}"
+                for nth, (kind, piece) in enumerate(zip(kinds, pieces, strict=True), 1)
+            ]
             # What was taken for a gap is not tried otherwise: of five gaps a line of a thousand
             # signs took twenty seconds.
             parts = (first, *(f"(?>{gap})" for gap in gaps[:-1]), gaps[-1])
@@ -159,6 +168,24 @@ def _book(column: str) -> tuple[Mapping[str, str], Mapping[str, Sequence[Pattern
         word = min(its, key=lambda word: (often[word], -len(word), word), default="")
         book.setdefault(word, []).append((place, *each))
     return whole, book
+
+
+def _cut(text: str, joint: re.Pattern[str]) -> list[str]:
+    """The phrases of a text that stand between such joints; no name is cut."""
+    parts, begin = list[str](), 0
+    for found in joint.finditer(_MARKED.sub(lambda name: "\0" * len(name[0]), text)):
+        parts.append(text[begin : found.start()])
+        begin = found.end()
+    return [*parts, text[begin:]]
+
+
+def _gap_after(before: str, kind: str) -> str:
+    """How what may stand in a gap of that kind matches, behind such words of a line."""
+    for first, last in _MARKS:
+        begun, ended = before.count(first), before.count(last)
+        if not kind and (begun % 2 if first == last else begun > ended):
+            return f"((?:(?!{re.escape(last)}).)*)"
+    return _GAPS[kind]
 
 
 # A status is shown anew each second, and most of its lines stay.
@@ -194,6 +221,9 @@ class _Telling:
         lead = line.removesuffix(text)
         if text in self._whole:
             return lead + self._whole[text]
+        # The last sentence of what stood in a gap may have left its full stop behind it.
+        if f"{text}." in self._whole:
+            return lead + self._whole[f"{text}."].removesuffix(".")
         if _IS_NUMBER.fullmatch(text):
             return lead + _number(text, self._column)
         if " · " in text:
@@ -207,7 +237,7 @@ class _Telling:
             bare = text.removesuffix(".") if between == ", " else text
             if bare != text and (said := self.phrase(bare, depth + 1)) != bare:
                 return f"{lead}{said}."
-            parts = joint.split(text)
+            parts = _cut(text, joint)
             found = [self.phrase(part, depth + 1) for part in parts] if len(parts) > 1 else parts
             if found != parts:
                 return lead + between.join(found)

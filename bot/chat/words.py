@@ -470,7 +470,9 @@ def state_text(host: HostSnapshot, now: float) -> str:
     if host.drained_until is not None:
         left_s = max(0.0, host.drained_until - now)
         until = "until it is resumed" if left_s == math.inf else f"{seconds_text(left_s)} more"
-        drains = f" {until}" if host.state == "draining" else f" (draining {until})"
+        if host.state == "draining":
+            return f"draining {until}{why}"
+        drains = f" (draining {until})"
     return f"{host.state}{why}{drains}"
 
 
@@ -586,13 +588,12 @@ def usage_text(report: UsageReport) -> str:
 
 
 def _turns_words(line: UsageLine) -> str:
-    parts = [f"{line.local_turns} local"]
-    if line.cloud_answers:
-        parts.append(f"{line.cloud_answers} cloud")
-    if line.cached_turns:
-        parts.append(f"{line.cached_turns} from the cache")
-    is_one = line.local_turns + line.cloud_answers + line.cached_turns == 1
-    return " + ".join(parts) + (" answer" if is_one else " answers")
+    parts = (
+        (line.local_turns, counted(line.local_turns, "local answer")),
+        (line.cloud_answers, counted(line.cloud_answers, "cloud answer")),
+        (line.cached_turns, f"{counted(line.cached_turns, 'answer')} from the cache"),
+    )
+    return " + ".join(words for number, words in parts if number) or "no answers"
 
 
 def _cost_notes(line: UsageLine) -> str:

@@ -1,9 +1,12 @@
 """Commands and the bot's words in other languages: all of them, within Discord's limits."""
 
+import json
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from functools import partial
+from itertools import chain, product
+from math import inf
 from pathlib import Path
 from typing import Any, cast, get_args
 from unittest.mock import AsyncMock, Mock
@@ -23,17 +26,30 @@ from cogs_doubles import (
     stored_turn,
 )
 from discord import Locale, app_commands
+from stand_ins import double
 
 from bot.chat import words
-from bot.chat.catalog import ModelOption
+from bot.chat.catalog import Catalog, ModelOption
 from bot.chat.standing import nobody_words
 from bot.chat.usage import UsageReport
+from bot.documents.cards import read_file
+from bot.documents.persona_files import changed
+from bot.documents.png import plain_png
+from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import Candidate, Endpoint, Receipt, Rejection, Route, Seam, Timing, Usage
 from bot.domain.cloud import Account, ProviderStanding, UsageLine
-from bot.domain.errors import BRIEFLY, ConfigError, FailureKind, NotPermitted
+from bot.domain.errors import BRIEFLY, ConfigError, FailureKind, NotPermitted, RequestRefused
 from bot.domain.events import Failed, Loading, Offered, Queued, Silence, Stopped, TextDelta
-from bot.domain.hosts import HostSnapshot, HostState, Instance, Model
+from bot.domain.hosts import (
+    FleetSnapshot,
+    HostSnapshot,
+    HostState,
+    Instance,
+    LoadInFlight,
+    Model,
+)
 from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName, ProviderName
+from bot.domain.personas import Persona
 from bot.inference.wire import RefusalKind, Verdict, to_error
 from bot.policy.access import check_may_manage
 from bot.policy.periods import Period
@@ -254,7 +270,7 @@ NOT_IN_DISCORD = (
     "bot/chat/flights.py", "bot/chat/relaying.py", "bot/chat/host_relaying.py",
     "bot/chat/cloud_relaying.py", "bot/inference/passing.py", "bot/policy/keys.py",
     "bot/policy/fitness.py", "bot/policy/periods.py",  # clients of the gateway
-    "bot/documents/shelf.py", "bot/documents/yaml.py",  # files of the machine's owner
+    "bot/documents/shelf.py",  # files of the machine's owner
     "bot/documents/day_chart.py", "bot/policy/presence.py",  # one picture, one line for everybody
     "bot/policy/formulas.py", "bot/policy/prompt.py", "bot/inference/anthropic.py",
     "bot/cloud/price_tables.py",  # names
@@ -279,7 +295,7 @@ NOT_SAID = frozenset({
     # For those who cannot see a picture, and as the database is opened.
     "The last 24 hours: ", "by own hosts", "by providers", "given again", "SQLite ",
     "The database {…} cannot be made",
-    "to channel", "set here by <@",
+    "to channel", "set here by <@", "{…}: cannot be read", "{…}: not a text file",
     "a size in GB such as",
 })  # fmt: skip
 """How other lines begin that nobody reads in Discord."""
@@ -310,17 +326,25 @@ def test_every_line_that_may_reach_discord_has_german_words() -> None:
     assert unmet == set()
 
 
-ENGLISH = re.compile(
-    r"\b(the|is|are|of|to|for|not|with|and|it|its|from|by|here|no|your|you|on|that|this|has|have"
-    r"|will|be|or|at|were|what|who|more|than|left|loading|answers?|answered|questions?|idle"
-    r"|own|foreign|waiting|reading|thinking|nobody|cost|spent|budget of|up|out|load|first|word)\b"
+QUOTED = re.compile(
+    r"`[^`]*`|“[^”]*”|„[^“]*“|\"[^\"]*\"|'[^']*'|\*\*.*?\*\*|<[@#t/][^>]*>|\{[^}]*\}"
 )
-"""Words that no German line has outside of what people or hosts have named or said."""
+"""What names, commands, and words of people, hosts and libraries stand in."""
+
+
+def words_of(lines: Iterable[str]) -> set[str]:
+    return {word.lower() for line in lines for word in WORD.findall(QUOTED.sub(" ", line))}
+
+
+WORD = re.compile(r"(?<![\w./-])[a-zA-ZäöüßÄÖÜ]{2,}(?![\w/]|[.-]\w)")
+_WORDS = tables()["words"]
+ENGLISH = words_of(_WORDS) - words_of(said["de"] for said in _WORDS.values())
+"""Words of ours that no German line of ours has."""
 
 
 def mixed(line: str) -> list[str]:
     """What is English in a line, but for names, commands and quotes."""
-    return ENGLISH.findall(re.sub(r"`[^`]*`|“[^”]*”|„[^“]*“|\*\*[^*]*\*\*|<[@#t][^>]*>", "", line))
+    return [word for word in WORD.findall(QUOTED.sub(" ", line)) if word.lower() in ENGLISH]
 
 
 def lines_people_meet() -> Iterator[str]:
@@ -379,7 +403,7 @@ def lines_people_meet() -> Iterator[str]:
         "qwen/qwen3", 3, 1, 12, 1, 1200, 2048, 31_000, 5_000, 2_000, 1, tokens_per_s=40
     )
     own = replace(day, payer="user", name="x")
-    paid = (replace(line, name="zai"), replace(line, name="plan", plan_calls=3))
+    paid = (replace(line, name="zai"), replace(line, name="acme", plan_calls=3))
     yield words.usage_text(
         UsageReport(
             Period("2026-11-01", "2026-11-20"), line, (line, UsageLine("a", local_turns=1)), paid,
@@ -393,10 +417,85 @@ def lines_people_meet() -> Iterator[str]:
         yield "\n".join(words.provider_lines(shown, is_admin=True))
 
 
+SETTINGS = (
+    "modle: x", "model:", "model: [", "model: [a", "load: {gpu: off", "a\tb: c", "\ta: b", "- a",
+    "a: b\n- c", "model: a\nmodel: b", "model: !env X", "model: 'a", "? [a]\n: b", "model: *x",
+    'model: "\\q"', "model: @x", "just words", "x: y: z", "a: - b", "a: 1\n b: 2", "model: \0",
+    "[" * 999, "idle_ttl: later", "idle_ttl: 0", "local_only: maybe", "local_only: [1]",
+    "model: {a: 1}", "cloud: 3", "request_type: ' '", "avatar: http://x", "sampling: fast",
+    "sampling: {temperature: 9, top_p: x, top_k: -1, min_p: .nan, max_tokens: 1.5, stop: 3}",
+    "sampling: {repeat_penalty: 0, max_tokens: 99999999999999999999, temperature: [1]}",
+    "load: {gpu: most, kv_cache_quant: q8, flash_attention: 7, cpu_threads: 2}",
+    f"model: {'m' * 201}",
+)  # fmt: skip
+"""What people write into a form that is no setting."""
+
+FILES = (
+    b"", b"\xff\xd8\xff a photo", b"\0\1\2\xff", b"[1, 2]", b'{"name": "x"', b'{"a" 1}', b"{a: 1}",
+    b'{"a": 1,}', b'{"a": "b', b'{"a": "\n"}', b'{"a": "\\q"}', b'{"a": "\\uX"}', b"{} {}",
+    b'{"a": 1 "b"}', b'{"name": "x"}', b'{"data": {"first_mes": "x"}}', b'{"entries": {}}',
+    b'{"data": {"a": NaN}}', b'{"a":' + b"[" * 90 + b"]" * 90 + b"}", b"name: x\nmodle: y",
+    b"name: [", b"just words", b"model: a", plain_png(1, 1, (0, 0, 0)),
+    plain_png(1, 9000, (0, 0, 0)), plain_png(9, 9, (0, 0, 0))[:-9],
+    b'{"data": {"name": "x", "extensions": {"lantern": {"model": {"a": 1}, "idle_ttl": "x"}}}}',
+    b'{"operation": {"fields": [{"key": "llm.prediction.temperature", "value": "hot"}]}}',
+)  # fmt: skip
+"""Files that hold no persona."""
+
+
+def faults_people_meet() -> Iterator[str]:
+    """What is said of forms and of files that cannot be taken."""
+    blank = Persona(PersonaName("x"))
+    refused: list[Callable[[], object]] = [
+        *(partial(changed, blank, {}, settings) for settings in SETTINGS),
+        partial(changed, blank, {"system_prompt": "x" * 40_000}),
+        *(partial(read_file, content, "a: b.json") for content in FILES),
+    ]
+    for nth, act in enumerate(refused):
+        with pytest.raises(RequestRefused) as error:
+            pytest.fail(f"{nth} was taken: {act()}")
+        yield words.error_text(error.value)
+    card = {
+        "name": "x",
+        "first_mes": "hi",
+        "extensions": {"world": "w", "depth_prompt": {"prompt": "p"}},
+    }
+    preset = {"name": "p", "operation": {"fields": [{"key": f"k.{n}"} for n in range(9)]}}
+    for taken in ({"data": card}, preset):
+        yield from read_file(json.dumps(taken).encode(), "x.json").notes
+
+
+def lists_people_meet() -> Iterator[str]:
+    """Each model as lists show it, however the one host that has it stands."""
+    model = Model(ModelKey("a/b"), size_bytes=50_000_000_000)
+    up = HostSnapshot(HostName("alpha"), "10.0.0.1:1234", "up", models={model.key: model})
+    full = replace(up, memory_bytes=8_000_000_000)
+    busy = replace(up, load=LoadInFlight(model.key, 0.5, 0.0, None))
+    stands = [replace(up, state=state) for state in get_args(HostState)]
+    for host in (*stands, full, busy, replace(up, interface="/v1")):
+        snapshot = FleetSnapshot({host.name: host}, 0.0)
+        catalog = Catalog(lambda: snapshot, double(PersonaShelf), lambda *_: ())  # noqa: B023
+        option = catalog.option(model.key)
+        yield f"`{option.key}` {option.mark}"
+        yield from catalog.outage()
+        yield from words.host_lines(replace(host, drained_until=inf), 0.0)
+
+
+def usage_people_meet() -> Iterator[str]:
+    """How many answers came from where, in all numbers that read differently."""
+    for local, cloud, cached in product((0, 1, 2), repeat=3):
+        line = UsageLine("a", cloud, cloud, local, cached)
+        report = UsageReport(Period("2026-11-20", "2026-11-20"), line, (line,), (), (), None, None)
+        yield words.usage_text(report)
+
+
 def test_no_line_is_half_german() -> None:
+    everything = (
+        lines_people_meet(), faults_people_meet(), lists_people_meet(), usage_people_meet()
+    )  # fmt: skip
     half = [
         (line, found)
-        for text in lines_people_meet()
+        for text in chain.from_iterable(everything)
         for line in told(text, Locale.german).split("\n")
         if (found := mixed(line))
     ]
@@ -477,6 +576,20 @@ HALF_ENGLISH = (
      "❌ `q/q3` auf studio antwortet gerade jemandem."),
     ("❌ `q3` fits more than one model: `a/q3`, `b/q3`. Say more of it.",
      "❌ `q3` passt auf mehr als ein Modell: `a/q3`, `b/q3`. Sag mehr davon."),
+    ("💾 **Dr. Watson** is saved. `/persona Dr. Watson` lets it answer here.",
+     "💾 **Dr. Watson** ist gespeichert. Mit `/persona Dr. Watson` antwortet sie hier."),
+    ("❌ `Notes; v2: new, last.txt` has no text in it.",
+     "❌ `Notes; v2: new, last.txt` enthält keinen Text."),
+    ("❌ The message and its answer need about 9,000 tokens, but your hosts read at most 8,192, "
+     "and it stays here: this message: its place is local only. Shorten it, or choose a model with "
+     "a larger context.",
+     "❌ Die Nachricht und ihre Antwort brauchen etwa 9.000 Tokens, aber deine Rechner lesen "
+     "höchstens 8.192, und sie bleibt hier: diese Nachricht: ihr Ort bleibt lokal. Kürze sie, oder "
+     "wähle ein Modell mit größerem Kontext."),
+    ("• zai (`glm`): zai has no money left for us: no balance, or the key belongs to another "
+     "endpoint of this provider (Please recharge.).",
+     "• zai (`glm`): zai hat für uns kein Geld mehr: kein Guthaben, oder der Schlüssel gehört zu "
+     "einer anderen Adresse dieser Cloud (Please recharge.)."),
     ("• Settings line 2, column 6: broken YAML: mapping values are not allowed here",
      "• Einstellungen, Zeile 2, Spalte 6: fehlerhaftes YAML: hier darf kein Schlüssel mit "
      "Doppelpunkt stehen"),

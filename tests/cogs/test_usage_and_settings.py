@@ -152,7 +152,7 @@ def test_usage_counts_answers_and_says_what_the_tries_for_them_cost() -> None:
     total = UsageLine("", cloud_calls=3, cloud_answers=1, cost_micro_usd=30_000)
     zai = replace(total, name="zai")
     told = usage_text(replace(USED, total=total, providers=(zai,)))
-    assert "0 local + 1 cloud answer," in told
+    assert "**: 1 cloud answer, " in told
     assert "Cost: $0.0300 (with 2 requests that brought no answer)" in told
     assert "• ☁ zai: 1 answer, $0.0300" in told
 
