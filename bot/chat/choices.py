@@ -95,8 +95,8 @@ class Choices:
     ) -> Resolved:
         """Who answers here; ``persona`` and ``model`` are options said for this turn alone.
 
-        With ``has_spoken`` the persona gave the answer that was pressed: where it is gone somebody
-        stands in, as where it is chosen.
+        With ``has_spoken`` the persona gave the answer that was pressed: where it is gone whoever
+        is chosen here stands in.
 
         Raises:
             UnknownName: an option names nobody, or what neither a host nor a provider is.
@@ -109,9 +109,11 @@ class Choices:
         if not self._has_own(place):
             keys = tuple(key for key in keys if key.scope != "me")
         said: str | None = None
-        if persona is not None:
-            is_left = has_spoken and self._shelf.get(str(persona)) is None
-            said = persona if is_left else self._shelf.find(persona, user, place.server).name
+        gone: str | None = None
+        if has_spoken and persona is not None and self._shelf.get(str(persona)) is None:
+            gone = persona
+        elif persona is not None:
+            said = self._shelf.find(persona, user, place.server).name
         option = self._find_choice(model) if model is not None else None
         stored = await self._store.get(keys)
         opened_on = stored.opened_on if self._has_own(place) else None
@@ -123,11 +125,12 @@ class Choices:
         # A press asked for nobody.
         why_who = "who answered before" if has_spoken else wanted.reason
         who = self._shelf.get(wanted.value)
-        is_gone = who is None
-        # The words were meant for another: who stands in is told, and nothing leaves the LAN.
         if who is None:
+            gone = gone or wanted.value
             who = self._shelf.get(str(self.default_persona)) or self._shelf.all()[0]
-            why_who = f"{shown_name(wanted.value)} is gone, so {shown_name(who.name)} answers"
+        # The words were meant for another: who stands in is told, and nothing leaves the LAN.
+        if is_gone := gone is not None:
+            why_who = f"{shown_name(gone)} is gone, so {shown_name(who.name)} answers"
         now = self._now()
         picked = choose(option, stored.models, keys, "")
         if (provider := provider_in(picked.value)) is not None:

@@ -464,12 +464,14 @@ class Turns:
         if running is not None and running.draft is not None and running.draft is not draft:
             last = running.draft.so_far
         told, resolved = Told() if last is None else last.told, asking.resolved
-        is_news = resolved.is_substitute and resolved.persona_reason not in told.gone
-        if is_news:
-            told = replace(told, gone=(*told.gone, resolved.persona_reason))
+        reason = resolved.persona_reason
+        if is_first := resolved.is_substitute and reason not in told.gone:
+            told = replace(told, gone=(*told.gone, reason))
+        # What is answered again stands under the name of who is gone.
+        is_news = is_first or (resolved.is_substitute and asking.request.kind != "new")
         draft.so_far = replace(draft.so_far, told=told)
         if is_news:
-            await draft.notice(f"The persona {resolved.persona_reason}. `/persona` chooses anew.")
+            await draft.notice(f"The persona {reason}. `/persona` chooses anew.")
         return told
 
     async def _remind(self, asking: Asking, draft: Draft) -> None:

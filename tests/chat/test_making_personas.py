@@ -217,13 +217,21 @@ async def test_who_stands_in_is_told_once_in_a_conversation(tmp_path: Path) -> N
 async def test_an_answer_of_a_persona_that_is_gone_can_be_pressed(
     tmp_path: Path, kind: TurnKind
 ) -> None:
-    async with house(tmp_path, sim("studio", QWEN), personas={"default": ""}) as home:
+    texts = {"default": "", "sage": ""}
+    async with house(tmp_path, sim("studio", QWEN), personas=texts) as home:
         await make(home, "muse")
         first = await home.ask("[[say Hi.]]", persona="muse")
         await home.lantern.personas.delete("muse", MINE)
-        pressed = await home.play(home.request("", parent=first.turn, kind=kind))
-        assert "The persona muse is gone, so default answers. `/persona`" in pressed.notices
-        assert isinstance(pressed.last, Finished)
+        for chosen in ("default", "sage", "sage"):
+            # Whoever answers here now, and each time it is said: the answer stands under its name.
+            await home.lantern.switch.set_persona(PLACE, ADA, "me", chosen, rights=EVERY_RIGHT)
+            pressed = await home.play(home.request("", parent=first.turn, kind=kind))
+            told = f"The persona muse is gone, so {chosen} answers. `/persona` chooses anew."
+            assert told in pressed.notices
+            assert isinstance(pressed.last, Finished)
+            # What is gone on with stays whose it was.
+            speaker = chosen if kind == "retry" else first.receipt.persona
+            assert pressed.receipt.persona == speaker
         asked = await home.ask("Hi", persona="muse")
         assert isinstance(asked.last, Failed)
         assert isinstance(asked.last.error, UnknownName)

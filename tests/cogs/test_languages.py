@@ -578,6 +578,8 @@ HALF_ENGLISH = (
      "❌ `q3` passt auf mehr als ein Modell: `a/q3`, `b/q3`. Sag mehr davon."),
     ("💾 **Dr. Watson** is saved. `/persona Dr. Watson` lets it answer here.",
      "💾 **Dr. Watson** ist gespeichert. Mit `/persona Dr. Watson` antwortet sie hier."),
+    ("ℹ The persona Watson is gone, so sage answers. `/persona` chooses anew.",
+     "ℹ Die Persona Watson gibt es nicht mehr, darum antwortet sage. `/persona` wählt neu."),
     ("❌ `Notes; v2: new, last.txt` has no text in it.",
      "❌ `Notes; v2: new, last.txt` enthält keinen Text."),
     ("❌ The message and its answer need about 9,000 tokens, but your hosts read at most 8,192, "
