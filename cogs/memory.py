@@ -10,7 +10,7 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.chat.history import MOST_EXPORTED, answers_to, exported, kept_here
+from bot.chat.history import MOST_EXPORTED, answers_to, asked_text, exported, kept_here
 from bot.chat.lantern import Lantern
 from bot.chat.words import counted
 from bot.domain.chat import Quote, Turn
@@ -166,7 +166,7 @@ class Memory(commands.Cog):
 
 
 def _lines(turn: Turn, locale: object) -> tuple[str, str]:
-    lines = (" ".join(text.split()) for text in (turn.user_text, turn.reply_text))
+    lines = (" ".join(text.split()) for text in (asked_text(turn), turn.reply_text))
     cut = ((line[:_LINE_CHARS].rstrip(), len(line) > _LINE_CHARS) for line in lines)
     asked, answered = (f"{harmless(line)}{' …' * is_cut}" for line, is_cut in cut)
     # Discord writes it in the reader's own zone and language.

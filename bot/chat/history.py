@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Quote, Turn
 from bot.domain.ids import TurnId, UserId
+from bot.policy.context import GREET_TEXT
 from bot.policy.privacy import origin_of_fact, stays_here, to_look_up
 
 MOST_EXPORTED = 20_000
@@ -24,7 +25,7 @@ async def exported(lantern: Lantern, user: UserId) -> tuple[int, bytes]:
                 "at": datetime.fromtimestamp(shown.created_at_ms / 1000, UTC).isoformat(),
                 "conversation": shown.place.conversation,
                 "persona": shown.persona,
-                "question": shown.user_text,
+                "question": asked_text(shown),
                 "files": [file.name for file in shown.attachments],
                 "answer": shown.reply_text,
                 "model": None if shown.receipt is None else shown.receipt.model,
@@ -34,6 +35,11 @@ async def exported(lantern: Lantern, user: UserId) -> tuple[int, bytes]:
     facts = [fact.said.text for fact in await lantern.people.facts(user)]
     whole = {"user": user, "questions": questions, "facts": facts}
     return len(questions), json.dumps(whole, ensure_ascii=False, indent=1).encode()
+
+
+def asked_text(turn: Turn) -> str:
+    """What somebody asked, as they read it; empty where they only asked for a greeting."""
+    return "" if turn.user_text == GREET_TEXT else turn.user_text
 
 
 async def answers_to(lantern: Lantern, question: TurnId) -> tuple[Turn, ...]:

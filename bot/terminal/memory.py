@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from bot.chat.history import answers_to, exported, kept_here
+from bot.chat.history import answers_to, asked_text, exported, kept_here
 from bot.chat.lantern import Lantern
 from bot.chat.words import counted
 from bot.domain.chat import Place, Quote
@@ -56,7 +56,7 @@ async def history(lantern: Lantern, screen: Screen, command: Command) -> None:
                 screen.line("No question of yours is kept.", "dim")
             for question in questions:
                 for turn in (await answers_to(lantern, question))[:1]:
-                    said = f"{turn.user_text[:70]} → {turn.reply_text[:70]}"
+                    said = f"{asked_text(turn)[:70]} → {turn.reply_text[:70]}"
                     screen.line(" ".join(said.split()))
         case "export":
             which = which or "lantern-history.json"

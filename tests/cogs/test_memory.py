@@ -35,6 +35,7 @@ from bot.domain.chat import Place
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.errors import BotError
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, TurnId
+from bot.policy.context import GREET_TEXT
 from bot.policy.memories import MOST_FACTS
 from bot.policy.pacing import Pacers
 from bot.store.database import Database
@@ -101,6 +102,17 @@ async def test_what_is_cut_in_the_list_says_so(cog: Memory) -> None:
     assert lines[0].endswith("y" * 150 + " …")
     assert lines[2].endswith("x" * 150)
     assert lines[3].endswith("word …")
+
+
+async def test_who_asked_for_a_greeting_is_not_told_what_the_model_was(cog: Memory) -> None:
+    greeted = replace(stored_turn("", status="running"), user_text=GREET_TEXT)
+    await cog._turns.store.begin(greeted)  # pyright: ignore[reportPrivateUsage]  # as /greet does
+    await cog._turns.store.finish(greeted.id, "done", "You wake.", "", RECEIPT)  # pyright: ignore[reportPrivateUsage]
+    shown = said_to(await give(cog, "show"))[-1]
+    assert "(no words)\n-# You wake." in shown
+    file = (await give(cog, "export")).followup.send.await_args.kwargs["file"]
+    newest = json.loads(file.fp.read())["questions"][-1]
+    assert (newest["question"], newest["answer"]) == ("", "You wake.")
 
 
 @pytest.mark.parametrize("limit", [10_000, 400])
