@@ -184,7 +184,10 @@ class ReplyView(View):
         has_new = len(self._text) > self._continues
         if self.end is not None and standing is not None and not has_new:
             # Nothing came of the press: it reads as before, and says so.
-            news = words.stopped_text(self.end) if isinstance(self.end, Stopped) else ""
+            news = ""
+            if isinstance(self.end, Stopped):
+                has_text = bool(standing.turn.reply_text.strip())
+                news = words.stopped_text(self.end, has_text=has_text)
             if isinstance(self.end, Failed):
                 news = words.error_text(self.end.error)
             place = standing.place(is_new=False)

@@ -154,7 +154,7 @@ def ended(
         place: Which of how many answers to its question it is.
         locale: Discord's, of its readers.
     """
-    small = [f"ℹ {notice}" for notice in notices]
+    notes = [f"ℹ {notice}" for notice in notices]
     tell = partial(told, locale=locale, names=words.names_in(end.receipt, said_by))
     mark, print_ = _receipt_lines(end.receipt, has_footer=has_footer)
     if end.receipt is None:
@@ -162,19 +162,14 @@ def ended(
     else:
         said_by = words.receipt_mark(end.receipt)
     if isinstance(end, Failed):
-        message = words.error_text(end.error)
-        small = [*mark, message, *small] if text else [*mark, *small]
-        by = said_by if text else ""
-        text = text or tell(message)
-        return _closed(text, small, end.turn, [Act.RETRY, Act.OTHER], by, place, tell)
+        became, acts = [words.error_text(end.error)], [Act.RETRY, Act.OTHER]
+        return _closed(text, mark, became, notes, end.turn, acts, said_by, place, tell)
     is_cut = isinstance(end, Stopped) or end.receipt.finish == "length"
+    became = ["✂ The answer reached its length limit; Continue goes on."] if is_cut else []
     if isinstance(end, Stopped):
-        small.insert(0, words.stopped_text(end))
-    elif is_cut:
-        small.insert(0, "✂ The answer reached its length limit; Continue goes on.")
-    small = [*mark, *small, *print_]
+        became = [words.stopped_text(end, has_text=bool(text.strip()))]
     acts = _acts(text, end.receipt, is_cut=is_cut, has_thoughts=has_thoughts)
-    return _closed(text, small, end.turn, acts, said_by, place, tell)
+    return _closed(text, mark, became, [*notes, *print_], end.turn, acts, said_by, place, tell)
 
 
 def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[str], list[str]]:
@@ -210,10 +205,11 @@ def restored(
         is_vain: They tell that it was asked once more and nobody could answer.
         locale: Discord's, of its readers.
     """
-    text, receipt, small = turn.reply_text, turn.receipt, [*news]
+    text, receipt, became = turn.reply_text, turn.receipt, [*news]
     is_cut = turn.status != "done"
+    notes: list[str] = []
     if receipt is not None and receipt.notices != (STOPPED,):
-        small += [f"ℹ {notice}" for notice in receipt.notices]
+        notes = [f"ℹ {notice}" for notice in receipt.notices]
     if is_cut and receipt is not None and (receipt.finish == "cancelled" or receipt.ending):
         # As it read when it ended.
         by_asker = receipt.finish == "cancelled"
@@ -221,19 +217,20 @@ def restored(
         failed = turn.status == "failed" and not by_asker
         # Of a question that nobody could answer yet the newest reason alone holds.
         if not (failed and is_vain and not text.strip()):
-            small.append(f"❌ {receipt.ending}" if failed else words.stopped_text(end))
+            why = words.stopped_text(end, has_text=bool(text.strip()))
+            became.append(f"❌ {receipt.ending}" if failed else why)
     elif is_cut and text.strip():
-        small.append(
+        became.append(
             "⚠ Lantern was restarted in the middle of this answer. The text so far is kept."
         )
     elif is_cut:
-        small.append("⚠ Lantern was restarted before this answer began.")
+        became.append("⚠ Lantern was restarted before this answer began.")
     mark, print_ = _receipt_lines(receipt, has_footer=has_footer)
-    small = [*mark, *small, *print_]
     is_cut = is_cut or (receipt is not None and receipt.finish == "length")
     acts = _acts(text, receipt, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
     tell = partial(told, locale=locale, names=words.names_in(receipt))
-    return _closed(text, small, turn.id, acts, words.receipt_mark(receipt), place, tell)
+    said_by = words.receipt_mark(receipt)
+    return _closed(text, mark, became, [*notes, *print_], turn.id, acts, said_by, place, tell)
 
 
 def cut_short(message: MessageView, locale: object = None) -> MessageView:
@@ -253,7 +250,9 @@ def _acts(text: str, receipt: Receipt | None, *, is_cut: bool, has_thoughts: boo
 
 def _closed(
     text: str,
-    small: Iterable[str],
+    first: Sequence[str],
+    became: Sequence[str],
+    more: Sequence[str],
     turn: TurnId | None,
     acts: list[Act],
     mark: str,
@@ -264,21 +263,30 @@ def _closed(
 
     A mark stands under each: it is among the small print already, and so under the last. Ours is
     told by ``tell``.
+
+    Args:
+        text: The answer; without a word of it the first of ``became`` stands in its place.
+        first: Of the small print.
+        became: What became of the answer, where it is not whole.
+        more: The rest of the small print.
+        turn: What the buttons act upon.
+        acts: The buttons.
+        mark: The provider's, where these are its words.
+        place: Which of how many answers to its question it is.
+        tell: Says our own words in the readers' language.
     """
     nth, of = place
     labels = ((Act.NTH, f"{nth}/{of}"),) if of > 1 else ()
     acts += [Act.CODE] if turn is not None and long_code(text) else []
     acts += [Act.OLDER, Act.NTH, Act.NEWER] if of > 1 else []
-    # A notice may hold a file's name, and an error what a host said.
-    said = (harmless(tell(lines)).splitlines() for lines in small)
-    lines = [line for lines in said for line in lines if line.strip()]
     # Signs that are not seen are no words: split_reply would give no part for them.
     text = harmless(tabled(plain_formulas(text)))
     if not text.strip():
-        body = "\n".join(lines)[: LIMIT - 10]
-        none = tell("The model answered with no words.")
-        (view,) = laid_out((body or none,), acts, turn)
-        return (replace(view, labels=labels),)
+        head, *became = filter(None, became or ["The model answered with no words."])
+        text, mark = harmless(tell(head)), ""
+    # A notice may hold a file's name, and an error what a host said.
+    said = (harmless(tell(lines)).splitlines() for lines in (*first, *became, *more))
+    lines = [line for lines in said for line in lines if line.strip()]
     print_ = "\n".join(f"-# {line}" for line in lines)[:_SMALL_LIMIT]
     under = small_line(mark)
     *parts, last = split_reply(text, LIMIT - len(under))

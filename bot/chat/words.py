@@ -334,10 +334,12 @@ def offer_labels(offer: Offered) -> tuple[str, str]:
     return warm, cloud
 
 
-def stopped_text(event: Stopped) -> str:
-    """Said under an answer that is not whole."""
+def stopped_text(event: Stopped, *, has_text: bool = True) -> str:
+    """Said under an answer that is not whole, or in place of one that never began."""
     if event.by_asker:
         return "⏹ Stopped."
+    if not has_text:
+        return f"⚠ {event.reason}"
     return f"⚠ The answer was cut: {event.reason} The text so far is kept."
 
 

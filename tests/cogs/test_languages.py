@@ -471,10 +471,10 @@ def lists_people_meet() -> Iterator[str]:
     up = HostSnapshot(HostName("alpha"), "10.0.0.1:1234", "up", models={model.key: model})
     full = replace(up, memory_bytes=8_000_000_000)
     busy = replace(up, load=LoadInFlight(model.key, 0.5, 0.0, None))
+    shelf, nobody = double(PersonaShelf), Mock(return_value=())
     stands = [replace(up, state=state) for state in get_args(HostState)]
     for host in (*stands, full, busy, replace(up, interface="/v1")):
-        snapshot = FleetSnapshot({host.name: host}, 0.0)
-        catalog = Catalog(lambda: snapshot, double(PersonaShelf), lambda *_: ())  # noqa: B023
+        catalog = Catalog(partial(FleetSnapshot, {host.name: host}, 0.0), shelf, nobody)
         option = catalog.option(model.key)
         yield f"`{option.key}` {option.mark}"
         yield from catalog.outage()

@@ -65,6 +65,24 @@ def test_a_stopped_answer_without_words_offers_nothing_to_continue() -> None:
     assert view == MessageView("⏹ Stopped.", (Act.RETRY, Act.OTHER), TURN)
 
 
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_of_an_answer_without_words_what_became_of_it_stands_large_and_the_rest_small(
+    *, is_stored: bool
+) -> None:
+    notices = ("zai was asked again.",)
+    receipt = replace(RECEIPT, finish="cancelled", notices=notices)
+    if is_stored:
+        (view,) = restored(stored_turn("", "failed", receipt), has_footer=True)
+    else:
+        (view,) = the_end("", Stopped(TURN, receipt, "Stopped.", True), notices=notices)
+    small = ["-# ℹ zai was asked again.", FOOTER]
+    assert view.content.splitlines() == ["⏹ Stopped.", *small]
+    (view,) = the_end("", Stopped(TURN, RECEIPT, "Lantern is restarting.", False))
+    assert view.content.splitlines() == ["⚠ Lantern is restarting.", FOOTER]
+    (view,) = the_end("", Finished(TURN, RECEIPT), notices=notices)
+    assert view.content.splitlines() == ["The model answered with no words.", *small]
+
+
 def test_a_cut_answer_says_what_happened() -> None:
     end = Stopped(TURN, RECEIPT, "studio-1 went away.", False)
     assert "-# ⚠ The answer was cut: studio-1 went away." in the_end("Half", end)[-1].content
