@@ -64,7 +64,6 @@ from bot.domain.hosts import (
     HostState,
     Instance,
     LoadInFlight,
-    LoadLimits,
     LoadOrder,
     LoadRecord,
     Model,
@@ -277,8 +276,8 @@ class Scheduler:
         if not is_here and (state == "up" or (is_asleep and self._models)):
             text = f"{name} does not have `{key}`."
             return (Refuse(ticket, Unavailable(text, FailureKind.NOT_THERE)),)
-        limits = self._capacity.limits.get(key, LoadLimits())
-        if now < limits.failed_until and not self._usable(wish):
+        limits = self._capacity.limits.get(key)
+        if limits is not None and now < limits.failed_until and not self._usable(wish):
             left_s = math.ceil(limits.failed_until - now)
             text = f"{name} failed to load `{key}`, and tries again in {left_s} s: {limits.failure}"
             return (Refuse(ticket, Unavailable(text, FailureKind.LOAD_FAILED)),)
@@ -319,6 +318,12 @@ class Scheduler:
                 # A refusal counts for those who waited when it fell, not for whoever asks later.
                 self._capacity.tries(key)
         # 7.
+        if self._queue.waiters:
+            self._tell_places(now)
+        return self._effects()
+
+    def _tell_places(self, now: float) -> None:
+        """Step 7."""
         among: dict[ModelKey, int] = {}
         turns = self._turns()
         begins = self._begins_in_s(turns, now)
@@ -327,7 +332,6 @@ class Scheduler:
             among[key] = among.get(key, 0) + 1
             if not waiter.is_joined:
                 self._tell(waiter, self._queued(waiter.wish, number, among, begins, now))
-        return self._effects()
 
     def _refuse_late(self, now: float) -> bool:
         """Step 4: whoever waited as long as they may; was there anybody?"""
