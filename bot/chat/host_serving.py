@@ -2,9 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from types import TracebackType
 
 from bot.chat.draft import Draft
 from bot.chat.planning import Job
@@ -23,6 +23,7 @@ from bot.domain.events import Loading, Notice, Progress, Reading, TextDelta
 from bot.domain.hosts import HostSnapshot, Speed, SpeedRecord, Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
+from bot.fleet.host import Host
 from bot.fleet.lease import Lease
 from bot.fleet.progress import stands_still_text
 from bot.inference.streams import Streams
@@ -126,8 +127,7 @@ class HostServing:
                     "another model with `/model`."
                 ) from twice
 
-    @asynccontextmanager
-    async def lease(
+    def lease(
         self,
         host: HostName,
         candidate: Candidate,
@@ -138,7 +138,7 @@ class HostServing:
         is_last: bool,
         replan: Callable[[], Route] | None = None,
         patient_until: float | None = None,
-    ) -> AsyncGenerator[Lease]:
+    ) -> "Leased":
         """A granted lease; what fails inside the block by the host's fault takes the host out.
 
         Args:
@@ -169,7 +169,7 @@ class HostServing:
             lead_s = there.stay_s(waits) if goes else None
             return None if lead_s is None else sooner_elsewhere(others, candidate, lead_s)
 
-        async with there.lease(wish) as lease:
+        async def granted(lease: Lease) -> None:
             # Of eight who ask in one moment two may choose by the same free slot: nobody is told of
             # a line while a twin is idle. Once: two hosts that seem sooner in turn were no end.
             if candidate.since is None and (sooner := better(lease)) is not None:
@@ -178,13 +178,8 @@ class HostServing:
                 async with asyncio.timeout_at(patient_until):
                     with self._fleet.binding.watching(lease, better):
                         await self._waited(host, candidate, lease, route, tell, is_last=is_last)
-            try:
-                yield lease
-            except Unavailable as failed:
-                # Out at once: the next turn must not wait for the same dead host.
-                if failed.kind in HOST_AT_FAULT:
-                    self._fleet.host(host).report_failure(failed.user_message)
-                raise
+
+        return Leased(there, there.lease(wish), granted)
 
     async def _waited(
         self,
@@ -411,6 +406,40 @@ class HostServing:
         record = SpeedRecord(host, candidate.model, read, 0 if is_shared else written, *times)
         said, tokens = lease.wish.conversation, usage.prompt_tokens + usage.completion_tokens
         self._fleet.host(host).record_speed(record, speed_of_answer(most), said, tokens)
+
+
+class Leased:
+    """What ``HostServing.lease`` gives: entered once it is granted.
+
+    No generator: of the kind that awaits, the loop keeps account of each.
+    """
+
+    def __init__(
+        self, host: Host, lease: Lease, granted: Callable[[Lease], Awaitable[None]]
+    ) -> None:
+        self._host = host
+        self._lease = lease
+        self._granted = granted
+
+    async def __aenter__(self) -> Lease:
+        lease = await self._lease.__aenter__()
+        try:
+            await self._granted(lease)
+        except BaseException as error:
+            await self._lease.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return lease
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Out at once: the next turn must not wait for the same dead host.
+        if isinstance(error, Unavailable) and error.kind in HOST_AT_FAULT:
+            self._host.report_failure(error.user_message)
+        await self._lease.__aexit__(kind, error, trace)
 
 
 def _trimmed(job: Job) -> Job | None:
