@@ -124,21 +124,26 @@ class Newsroom:
     """Passes on what happens anywhere in Lantern to whoever listens just now; keeps nothing."""
 
     def __init__(self) -> None:
-        self._listeners: list[Callable[[News], None]] = []
+        self._listeners: list[tuple[Callable[[News], None], bool]] = []
 
     def tell(self, news: News) -> None:
         """Tells everybody. A listener writes it down and returns: it may neither wait nor raise."""
-        for listener in tuple(self._listeners):
-            listener(news)
+        is_flight = type(news) is FlightNews
+        for listener, hears_flights in tuple(self._listeners):
+            if hears_flights or not is_flight:
+                listener(news)
 
     @contextmanager
-    def heard_by(self, listener: Callable[[News], None]) -> Generator[None]:
-        """It hears of everything while the block runs."""
-        self._listeners.append(listener)
+    def heard_by(
+        self, listener: Callable[[News], None], *, hears_flights: bool = False
+    ) -> Generator[None]:
+        """It hears of everything while the block runs, of requests where it wants to."""
+        heard = listener, hears_flights
+        self._listeners.append(heard)
         try:
             yield
         finally:
-            self._listeners.remove(listener)
+            self._listeners.remove(heard)
 
 
 class Flights:

@@ -275,6 +275,8 @@ class Relaying:
                 rejected.append(Rejection(candidate.where, candidate.model, words, is_cloud=True))
             elif request.only_host in (None, candidate.host):
                 kept.append(candidate)
+        if len(kept) == len(route.candidates):
+            return route
         return replace(route, candidates=tuple(kept), rejected=tuple(rejected))
 
 

@@ -2,11 +2,13 @@
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isinf
 from typing import cast
 
+from bot.chat.choices import PLAIN
 from bot.chat.relayed import RequestForm
 from bot.domain.personas import Persona, Sampling
 from bot.gateway.errors import Problem
@@ -81,7 +83,7 @@ def read_object(body: bytes) -> Object:
         raise Problem(413, words, "request_too_large")
     try:
         # By itself the reader takes UTF-16 too. PowerShell puts a mark before UTF-8.
-        text = body.decode("utf-8-sig")
+        text = body.removeprefix(BOM_UTF8).decode()
         value: object = _JSON.decode(text)
         # What passes the reader and no host could be sent. Only an escape can hold one, and few
         # bodies have any: written out again, long prompts cost more here than anywhere else.
@@ -120,6 +122,8 @@ def filled(parsed: Parsed, persona: Persona, defaults: Mapping[str, object]) -> 
         if field and fields.get(field) is None and not (name == "stream" and "stream" in fields):
             fields[field] = value
     _mend(parsed.endpoint, fields)
+    if persona is PLAIN:
+        return fields
     # What the client says in its own words is looked through for the keys of a book.
     listed = parsed.fields.get("messages")
     messages = cast(list[object], listed) if isinstance(listed, list) else []

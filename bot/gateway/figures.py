@@ -31,7 +31,7 @@ def statistics(
     key = receipt.model
     if host is None or key is None:
         return {"stats": stats}
-    model = host.models.get(key, Model(key))
+    model = host.models.get(key) or Model(key)
     loaded = [i.context_length for i in host.instances if i.model_key == key]
     info: dict[str, object] = {
         "arch": model.architecture,

@@ -1,7 +1,7 @@
 """The HTTP server: listens, lets in who may, answers every path, and says every error alike."""
 
 import asyncio
-import secrets
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -218,7 +218,7 @@ def scope_of(path: str) -> KeyScope | None:
 @web.middleware
 async def _said_alike(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error in OpenAI's object, with the request's id; never a page of text."""
-    number = secrets.token_hex(8)
+    number = os.urandom(8).hex()
     request[REQUEST_ID] = number
     is_anthropic = request.path.startswith("/v1/messages")
     try:

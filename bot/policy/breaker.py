@@ -6,6 +6,8 @@ Which failures count is the caller's decision; the record is a frozen value the 
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from bot.domain.values import value
+
 BreakerState = Literal["closed", "open", "half-open"]
 """Whether requests may pass.
 
@@ -24,7 +26,7 @@ class BreakerRules:
     longest_s: float = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Breaker:
     """One candidate's failures; as made, and after every answer, closed with all forgiven."""
 

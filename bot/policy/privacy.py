@@ -19,6 +19,7 @@ from bot.domain.chat import Message, Origin, OriginKind, Place, Quote, Turn, Tur
 from bot.domain.errors import Bug
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Persona
+from bot.domain.values import value
 from bot.policy.names import shown_name
 
 PROBE_TEXT = "Say ok."
@@ -89,7 +90,7 @@ class CloudConsent:
         return all(message in self.messages for message in messages)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LocalOnly:
     """The words stay here, and why, for people."""
 
