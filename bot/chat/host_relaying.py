@@ -1,6 +1,5 @@
 """A client's request relayed to a LAN host: a lease, the client's own bytes, the host's own."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from bot.fleet.fleet import Fleet
 from bot.fleet.reading import Heard
 from bot.inference.passing import Passing
 from bot.inference.streams import Inference
+from bot.inference.wire import as_json
 
 MOST_BYTES = 64 << 20
 """The largest whole answer that is held in memory."""
@@ -138,7 +138,7 @@ class HostRelaying:
         request, sink = relay.request, relay.sink
         fields = {**request.fields, "model": endpoint.model}
         if request.form == "embeddings" or not request.is_stream:
-            body = json.dumps(fields).encode()
+            body = as_json(fields)
             answer, told, relay.usage = await self._inference.relay_whole(
                 endpoint, request.path, body, MOST_BYTES
             )
@@ -148,7 +148,7 @@ class HostRelaying:
             return
         if request.form in ("chat", "text"):
             fields["stream_options"] = {"include_usage": True}
-        body = json.dumps(fields).encode()
+        body = as_json(fields)
         passing = Passing(
             request.form,
             endpoint.accepted_models,

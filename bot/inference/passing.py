@@ -18,6 +18,7 @@ from bot.inference.wire import (
     WireFault,
     count_of,
     first_of,
+    from_json,
     garbage,
     is_object,
     object_of,
@@ -342,7 +343,7 @@ def whole_answer(body: bytes | bytearray) -> tuple[dict[str, object], Usage]:
         WireFault: it is no JSON object.
     """
     try:
-        value: object = json.loads(body)
+        value = from_json(body)
     except (ValueError, RecursionError) as err:
         raise garbage("its answer is no JSON") from err
     if not is_object(value):
