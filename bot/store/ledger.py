@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Literal
 
 from bot.domain.chat import Usage
@@ -280,7 +281,7 @@ class LedgerStore:
         """The day and the UTC milliseconds it is now, of one look at the clock."""
         # A day is a key, not a reset: a clock set back goes on with the account it finds.
         now_ms = self._database.now_ms()
-        return datetime.fromtimestamp(now_ms / 1000, self._zone).date().isoformat(), now_ms
+        return _day(now_ms // 60_000, self._zone), now_ms
 
     # --- inside a transaction ---------------------------------------------------------------
 
@@ -378,6 +379,12 @@ def _filled(connection: sqlite3.Connection, payers: Iterable[Account]) -> tuple[
 def _shared(accounts: Iterable[Account]) -> tuple[Account, ...]:
     """Those that any asker's next call is charged to as well."""
     return tuple(account for account in accounts if account.payer in ("all", "provider"))
+
+
+@lru_cache(maxsize=16)
+def _day(minute: int, zone: tzinfo) -> str:
+    """The day of one of the minutes since 1970; days begin at whole ones. Each answer asks."""
+    return datetime.fromtimestamp(minute * 60, zone).date().isoformat()
 
 
 def _free(connection: sqlite3.Connection, lines: Iterable[FreeLine]) -> None:
