@@ -95,7 +95,7 @@ class Inferring:
         model = parsed.model or str(resolved.model)
         stream = StreamSink(request, endpoint, number, model, created, self._pace)
         try:
-            async with stream.alive():
+            async with stream:
                 receipt = await relaying.answer(asked, stream)
             self._keep(asked, stream.reply, receipt)
             return await stream.end(receipt, wants_usage=parsed.wants_usage)

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from aiohttp import web
 
@@ -26,6 +28,7 @@ from bot.domain.hosts import HostSnapshot
 from bot.gateway.errors import Problem
 from bot.gateway.figures import statistics, usage_object
 from bot.gateway.whole import WholeChat
+from bot.inference.wire import as_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,14 @@ _REPLY_ID = re.compile(rb'"id": ?"([^"]+)"')
 """In a response's first event: before any word of an answer, and quotes in texts are escaped."""
 
 
+class _Response(web.StreamResponse):
+    """A stream whose headers leave with its first bytes."""
+
+    # By themselves they were one more packet, one more call of the system and one more waking of
+    # the client before its first word. Where aiohttp has no such attribute they go alone.
+    _send_headers_immediately = False
+
+
 class StreamSink:
     """An event stream to one client.
 
@@ -84,9 +95,10 @@ class StreamSink:
         self._model = model
         """Of chunks made here: as asked for, until it is known who writes the answer."""
         self._created = created
-        self._response = web.StreamResponse(headers={**SSE_HEADERS, "x-request-id": number})
+        self._response = _Response(headers={**SSE_HEADERS, "x-request-id": number})
         self._has_shown_life = self._has_role = False
         self._is_answering = False
+        self._tasks = asyncio.TaskGroup()
         self._life: asyncio.Task[None] | None = None
         self._straight: asyncio.Transport | None = None
         self._has_taken = False
@@ -102,21 +114,27 @@ class StreamSink:
         self._is_passed = False
         """Are its chunks the provider's own?"""
 
-    @asynccontextmanager
-    async def alive(self) -> AsyncGenerator[None]:
+    # No generator: of the kind that awaits, the loop keeps account of each.
+    async def __aenter__(self) -> Self:
         """Signs of life while the block runs, until the first byte of the answer."""
         self._look_for_reader(-1)
+        await self._tasks.__aenter__()
+        # Most answers begin before: they need no task of their own.
         later = asyncio.get_running_loop().call_later
+        self._first = later(self._pace.headers_s, self._come_to_life)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._first.cancel()
+        if self._life is not None:
+            self._life.cancel()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                # Most answers begin before: they need no task of their own.
-                first = later(self._pace.headers_s, self._come_to_life, tasks)
-                try:
-                    yield
-                finally:
-                    first.cancel()
-                if self._life is not None:
-                    self._life.cancel()
+            await self._tasks.__aexit__(kind, error, trace)
         # A group of one would hide what went wrong.
         except BaseExceptionGroup as failed:
             if len(failed.exceptions) == 1:
@@ -126,9 +144,9 @@ class StreamSink:
             if self._looking is not None:
                 self._looking.cancel()
 
-    def _come_to_life(self, tasks: asyncio.TaskGroup) -> None:
+    def _come_to_life(self) -> None:
         if not self._is_answering:
-            self._life = tasks.create_task(self._show_life(), name="life signs")
+            self._life = self._tasks.create_task(self._show_life(), name="life signs")
 
     def _look_for_reader(self, taken_before: int) -> None:
         to = self._request.transport
@@ -397,8 +415,8 @@ def _with(body: bytes, told: Mapping[str, object], more: Mapping[str, object]) -
     is_plain = text.startswith(b"{") and text.endswith(b"}")
     # One that has a field of that name already, or came in UTF-16, is written anew.
     if not told or not is_plain or not more.keys().isdisjoint(told):
-        return json.dumps({**told, **more}).encode()
-    return b"%b, %b" % (text[:-1], json.dumps(more).encode()[1:])
+        return as_json({**told, **more})
+    return b"%b, %b" % (text[:-1], as_json(more)[1:])
 
 
 def state_of(step: Progress) -> dict[str, object]:

@@ -1,13 +1,15 @@
 """``Inference.open``: one request to one endpoint becomes a stream of deltas."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    aclosing,
-    asynccontextmanager,
-    suppress,
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    Sequence,
 )
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -122,14 +124,13 @@ class Inference:
         finally:
             stream.close()
 
-    @asynccontextmanager
-    async def relay(
+    def relay(
         self,
         endpoint: Endpoint,
         path: str,
         body: bytes,
         passing: Passing,
-    ) -> AsyncGenerator[tuple[AsyncIterator[bytes], Callable[[], float]]]:
+    ) -> "Relayed":
         """Send a client's own request; iterate its answer's bytes as they may be passed on.
 
         Beside them it gives what tells when the newest byte came, on the event loop's clock.
@@ -143,15 +144,11 @@ class Inference:
             passing: Looks at what comes; the caller reads model, usage and end from it. What it
                 passes straight on, while the iterating one waits for more, is not iterated.
         """
-        first_due = asyncio.get_running_loop().time() + endpoint.first_token_s
+        due = asyncio.get_running_loop().time() + endpoint.first_token_s
         exchange = Exchange(MOST_UNREAD_BYTES, passing.straight)
         call = _own(endpoint, path, body)
-        done = await self._begun(exchange, endpoint, call, first_due, _NO_STREAM)
-        try:
-            async with aclosing(_passed(exchange, passing, endpoint, first_due)) as chunks:
-                yield chunks, lambda: exchange.heard_at
-        finally:
-            done()
+        send = partial(self._begun, exchange, endpoint, call, due, _NO_STREAM)
+        return Relayed(exchange, passing, endpoint, due, send)
 
     async def _begun(
         self,
@@ -248,27 +245,60 @@ def _own(endpoint: Endpoint, path: str, body: bytes) -> Call:
     return Call(f"{endpoint.base_url.rstrip('/')}{path}", {**_HEADERS, **token}, body)
 
 
-async def _passed(
-    exchange: Exchange, passing: Passing, endpoint: Endpoint, first_due: float
-) -> AsyncGenerator[bytes]:
-    """What of an answer did not go straight on, as far as it may pass."""
-    error = partial(to_error, endpoint=endpoint)
+class Relayed:
+    """What ``Inference.relay`` gives; iterated, what of an answer did not go straight on.
 
-    def due() -> float:
-        return exchange.heard_at + endpoint.idle_s if passing.has_begun else first_due
+    No generator: of the kind that awaits, the loop keeps account of each.
+    """
 
-    data = b"-"
-    while data and not passing.is_whole and not passing.fault:
+    def __init__(
+        self,
+        exchange: Exchange,
+        passing: Passing,
+        endpoint: Endpoint,
+        first_due: float,
+        send: Callable[[], Awaitable[Callable[[], None]]],
+    ) -> None:
+        self._exchange = exchange
+        self._passing = passing
+        self._endpoint = endpoint
+        self._first_due = first_due
+        self._send = send
+        self._data = b"-"
+        """Read last; empty at the end."""
+
+    async def __aenter__(self) -> tuple[AsyncIterator[bytes], Callable[[], float]]:
+        self._done = await self._send()
+        return self, lambda: self._exchange.heard_at
+
+    async def __aexit__(self, *_: object) -> None:
+        self._done()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        passing = self._passing
+        while self._data and not passing.is_whole and not passing.fault:
+            self._data = data = await self._read()
+            if passable := passing.feed(data) if data else passing.close():
+                return passable
+        if passing.fault:
+            raise to_error(passing.fault, self._endpoint)
+        raise StopAsyncIteration
+
+    async def _read(self) -> bytes:
         try:
-            data = await exchange.read(due)
+            return await self._exchange.read(self._due)
         except TimeoutError as err:
-            kind = FailureKind.STALL if passing.has_begun else FailureKind.TIMEOUT
-            raise error(Verdict(kind, "it fell silent")) from err
+            kind = FailureKind.STALL if self._passing.has_begun else FailureKind.TIMEOUT
+            raise to_error(Verdict(kind, "it fell silent"), self._endpoint) from err
         except OSError as err:
-            raise error(Verdict(FailureKind.CUT, "the connection broke")) from err
+            verdict = Verdict(FailureKind.CUT, "the connection broke")
+            raise to_error(verdict, self._endpoint) from err
         except WireFault as fault:
-            raise error(fault.verdict) from fault
-        if passable := passing.feed(data) if data else passing.close():
-            yield passable
-    if passing.fault:
-        raise error(passing.fault)
+            raise to_error(fault.verdict, self._endpoint) from fault
+
+    def _due(self) -> float:
+        exchange, endpoint = self._exchange, self._endpoint
+        return exchange.heard_at + endpoint.idle_s if self._passing.has_begun else self._first_due

@@ -2,15 +2,17 @@
 
 import asyncio
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
+from aiohttp.http_writer import StreamWriter
 from clocks import LoopClock
 
 from bot.chat.usage import Tally
 from bot.domain.chat import Receipt
 from bot.domain.ids import HostName
+from bot.gateway.connections import ClientConnection
 from bot.gateway.sinks import LifePace, StreamSink
 from bot.inference.passing import Passing
 from bot.sim.journal import PredictionCancelled
@@ -47,6 +49,34 @@ async def test_most_of_an_answer_goes_straight_and_all_of_it_arrives(
     assert answer.text == WORDS
     assert bool(answer.events[-1].get("usage")) == wants_usage
     assert any(took)
+
+
+async def test_the_headers_leave_with_the_first_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # That hangs on an attribute of aiohttp's that is not for us, and is lost without a word.
+    sent: list[str] = []
+
+    def noted_send(writer: StreamWriter) -> None:
+        # The simulated host and the test's own client have such writers, too.
+        if isinstance(writer.protocol, ClientConnection):
+            sent.append("headers")
+        send(writer)
+
+    async def noted_write(writer: StreamWriter, data: bytes, **how: Any) -> None:
+        if isinstance(writer.protocol, ClientConnection):
+            sent.append("words")
+        await write(writer, data, **how)
+
+    send, write = StreamWriter.send_headers, StreamWriter.write
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        await it.house.hosts["one"].preload(QWEN.key)
+        with monkeypatch.context() as patched:
+            patched.setattr(StreamWriter, "send_headers", noted_send)
+            patched.setattr(StreamWriter, "write", noted_write)
+            answer = await it.ask(CHATS, chat(QWEN.key, f"[[say {WORDS}]]", stream=True))
+    assert answer.text == WORDS
+    assert sent[0] == "words"
 
 
 @pytest.fixture
@@ -152,7 +182,7 @@ async def test_a_client_that_takes_nothing_in_is_cut_off(
     client = Slow(*unsent)
     request = cast(web.Request, client)
     sink = StreamSink(request, "chat", "1", QWEN.key, 0, LifePace(unread_s=0.0))
-    async with sink.alive():
+    async with sink:
         await client.is_enough.wait()
     assert client.was_cut_after == cut_after
     looks = client.looks
@@ -167,7 +197,7 @@ async def test_a_client_that_took_all_there_was_is_given_its_time_anew(
     client = Slow(50, 0, 50, 50)
     sink = StreamSink(cast(web.Request, client), "chat", "1", QWEN.key, 0, LifePace(unread_s=0.0))
     monkeypatch.setattr(sink, "_straight", client)
-    async with sink.alive():
+    async with sink:
         assert sink.straight(b"1\r\na\r\n")
         await client.is_enough.wait()
     assert client.was_cut_after == 4
