@@ -10,11 +10,12 @@ from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Asker, Place, TurnRequest
-from bot.domain.errors import RequestRefused
+from bot.domain.errors import BotError, RequestRefused
 from bot.domain.ids import PlaceId
 from bot.policy.access import check_may_switch, check_text
-from bot.policy.conversation import NEW_THREAD, thread_title
+from bot.policy.conversation import awaits_name, thread_title, unnamed_title
 from bot.policy.markup import harmless
+from bot.policy.names import shown_name
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT
 from cogs._access import Access
@@ -74,12 +75,17 @@ class Threads(commands.Cog):
             self._access.take(interaction.client, interaction)
         if persona is not None:
             check_may_switch("thread", rights)
-            self._catalog.persona(persona, user, place.server)
+            persona = self._catalog.persona(persona, user, place.server).name
         await interaction.response.defer(ephemeral=True, thinking=True)
+        title = thread_title(message or "")
+        if not title:
+            who = persona
+            # Whoever cannot be looked up now names no thread.
+            with suppress(BotError):
+                who = persona or (await self._switch.explain(place, user)).persona.name
+            title = unnamed_title(shown_name(who or ""), interaction.user.display_name)
         try:
-            thread = await parent.create_thread(
-                name=thread_title(message or ""), type=discord.ChannelType.public_thread
-            )
+            thread = await parent.create_thread(name=title, type=discord.ChannelType.public_thread)
         except discord.Forbidden as error:
             raise RequestRefused(NOT_ALLOWED) from error
         here = PlaceId(f"discord:{thread.id}")
@@ -100,12 +106,11 @@ class Threads(commands.Cog):
     async def on_message(self, message: discord.Message) -> None:
         """The first words in a thread of ours name it."""
         thread, me = message.channel, self._client.user
-        if not isinstance(thread, discord.Thread) or me is None or thread.name != NEW_THREAD:
+        if not isinstance(thread, discord.Thread) or me is None or not awaits_name(thread.name):
             return
         if thread.owner_id != me.id or not is_prompt(message):
             return
-        title = thread_title(message.content)
-        if title != NEW_THREAD:
+        if title := thread_title(message.content):
             # Renaming is taken twice in ten minutes; the name it has does no harm.
             with suppress(*SENDING_ERRORS):
                 await thread.edit(name=title)

@@ -32,20 +32,28 @@ def fresh_after_s(
     return rest_s if mode == "channel" or is_one_talk else 0.0
 
 
-NEW_THREAD = "A new talk"
-"""What a thread is called until its first words name it."""
-
 _TITLE_CHARS = 60
 
 
 def thread_title(text: str) -> str:
-    """A thread's name from the first words said in it; ``NEW_THREAD`` for none."""
+    """A thread's name from the first words said in it; empty for none."""
     # Discord shows names as they are: marks of layout and of mentions would stand there as such.
-    plain = " ".join(re.sub(r"<[@#:a][^>]*>|https?://\S+|[*_`~|>#]", " ", text).split())
+    plain = " ".join(re.sub(r"<[@#:a][^>]*>|https?://\S+|[*_`~|>#🧵]", " ", text).split())
     if len(plain) > _TITLE_CHARS:
         cut = plain[:_TITLE_CHARS]
         plain = f"{cut.rpartition(' ')[0] or cut} …"
-    return plain or NEW_THREAD
+    return plain
+
+
+def unnamed_title(*who: str) -> str:
+    """What a thread is called until its first words name it: who talk there."""
+    # Without a word of ours: the name is read in every language.
+    return f"🧵 {thread_title(' · '.join(filter(None, who)))} …"
+
+
+def awaits_name(title: str) -> bool:
+    """Is a thread of ours still called so, or as earlier versions called it?"""
+    return (title.startswith("🧵 ") and title.endswith(" …")) or title == "A new talk"
 
 
 def is_meant(

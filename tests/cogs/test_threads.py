@@ -20,10 +20,11 @@ from cogs_doubles import (
     said_to,
 )
 
-from bot.domain.errors import BotError
+from bot.domain.errors import BotError, StoreUnavailable
 from bot.domain.events import TextDelta
-from bot.domain.ids import PlaceId
-from bot.policy.conversation import NEW_THREAD
+from bot.domain.ids import PersonaName, PlaceId
+from bot.domain.personas import Persona
+from bot.policy.conversation import unnamed_title
 from bot.policy.pacing import Pacers
 from cogs._access import Access
 from cogs._chains import Chains
@@ -33,6 +34,7 @@ from cogs._webhooks import Hook, Webhooks
 from cogs.threads import Threads
 
 ME = 99
+UNNAMED = unnamed_title("sage", "Ada")
 
 
 class Hall:
@@ -41,6 +43,8 @@ class Hall:
     def __init__(self) -> None:
         self.turns = ScriptedTurns()
         self.lantern = lantern_of(self.turns)
+        switch: Any = self.lantern.switch
+        switch.explain.return_value.persona = Persona(PersonaName("sage#0123abcd"))
         client: Any = double(discord.Client)
         client.user.id = ME
         self.inside = partial_channel(300)
@@ -70,10 +74,21 @@ class Hall:
 async def test_a_thread_has_whoever_opened_it_and_waits_for_its_first_words() -> None:
     hall = Hall()
     await hall.open()
-    assert hall.name == NEW_THREAD
+    assert hall.name == "🧵 sage · Alice …"
     hall.thread.add_user.assert_awaited_once_with(hall.interaction.user)
     assert said_to(hall.interaction) == ["🧵 <#300>: I answer every message there."]
     assert hall.turns.requests == []
+
+
+async def test_a_thread_is_named_by_its_persona_where_its_first_message_has_no_words() -> None:
+    hall = Hall()
+    await hall.open("sage", "<@5>")
+    assert hall.name == "🧵 sage · Alice …"
+    hall = Hall()
+    explain: Any = hall.lantern.switch.explain
+    explain.side_effect = StoreUnavailable("The disk is full.")
+    await hall.open()
+    assert hall.name == "🧵 Alice …"
 
 
 async def test_a_thread_with_a_question_is_named_by_it_and_answers_in_it() -> None:
@@ -140,10 +155,10 @@ async def test_somebody_who_could_not_be_added_finds_the_thread_all_the_same() -
 @pytest.mark.parametrize(
     ("name", "owner", "text", "is_named"),
     [
-        (NEW_THREAD, ME, "why is it blue?", True),
-        (NEW_THREAD, 5, "why is it blue?", False),
+        (UNNAMED, ME, "why is it blue?", True),
+        (UNNAMED, 5, "why is it blue?", False),
         ("Named", ME, "why is it blue?", False),
-        (NEW_THREAD, ME, "<@99>", False),
+        (UNNAMED, ME, "<@99>", False),
     ],
 )
 async def test_the_first_words_name_a_thread_of_ours_once(

@@ -19,11 +19,11 @@ from bot.domain.chat import (
 )
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.policy.conversation import (
-    NEW_THREAD,
     STOPPED,
     ConversationMode,
     added,
     adds_to_own,
+    awaits_name,
     continued,
     fresh_after_s,
     goes_on,
@@ -31,6 +31,7 @@ from bot.policy.conversation import (
     is_meant,
     is_trim_news,
     thread_title,
+    unnamed_title,
 )
 
 HALL = Place(PlaceId("hall"), server=PlaceId("house"))
@@ -235,8 +236,8 @@ def test_an_answer_that_got_no_further_stands_as_it_stood_but_for_its_cost() -> 
 @pytest.mark.parametrize(
     ("text", "title"),
     [
-        ("", NEW_THREAD),
-        ("<@42> https://x.example/y", NEW_THREAD),
+        ("", ""),
+        ("<@42> https://x.example/y", ""),
         ("Why is the sky blue?", "Why is the sky blue?"),
         ("**Why** `is`\n# the <@!42> sky?", "Why is the sky?"),
         ("word " * 12 + "end", "word " * 11 + "word …"),
@@ -246,6 +247,28 @@ def test_an_answer_that_got_no_further_stands_as_it_stood_but_for_its_cost() -> 
 )
 def test_a_thread_is_named_by_its_first_words(text: str, title: str) -> None:
     assert thread_title(text) == title
+    assert not awaits_name(title)
+
+
+@pytest.mark.parametrize(
+    ("who", "title"),
+    [
+        (("sage", "Ada"), "🧵 sage · Ada …"),
+        (("", "*Ada* <@5>"), "🧵 Ada …"),
+        (("s" * 64, "a" * 32), "🧵 " + "s" * 60 + " … …"),
+    ],
+)
+def test_a_thread_without_a_word_is_named_by_who_talk_there(
+    who: tuple[str, str], title: str
+) -> None:
+    assert unnamed_title(*who) == title
+    assert awaits_name(title)
+    assert len(title) <= 100
+
+
+@pytest.mark.parametrize("title", ["A new talk", "A new talks", "🧵 knitting", "sage · Ada …", ""])
+def test_a_thread_that_somebody_named_keeps_its_name(title: str) -> None:
+    assert awaits_name(title) is (title == "A new talk")
 
 
 @pytest.mark.parametrize("is_our_thread", [False, True])
