@@ -1,6 +1,5 @@
 """Another model for one answer: who could give it now, offered to whoever pressed alone."""
 
-from contextlib import suppress
 from typing import Any
 
 import discord
@@ -8,7 +7,7 @@ from discord import ui
 
 from bot.chat.catalog import ModelOption
 from bot.chat.lantern import Lantern
-from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
+from bot.domain.errors import RequestRefused
 from bot.domain.ids import AUTO, ModelKey, TurnId
 from bot.policy.access import check_may_switch
 from bot.policy.choice import provider_in
@@ -16,7 +15,7 @@ from cogs._access import Access
 from cogs._again import Again
 from cogs._autocomplete import CHOICES
 from cogs._languages import told
-from cogs._places import place_of, user_id
+from cogs._places import place_of
 
 PICK = "lantern-pick"
 """Begins the select's id; the answer's follows, so that one of before a restart still counts."""
@@ -68,9 +67,6 @@ class Another:
             NotPermitted: no words may leave for it any more, or people do not choose there.
             RequestRefused: an answer is being written there.
         """
-        with suppress(NoCandidates, UnknownName):
-            # As it is now: the select may be of an hour ago.
-            await self._switch.check_model(place_of(interaction), user_id(interaction.user), value)
         await self._again.press(interaction, "retry", turn, model=ModelKey(value))
 
 

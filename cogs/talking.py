@@ -13,7 +13,7 @@ from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import TurnRequest
-from bot.domain.errors import NoCandidates, RequestRefused, UnknownName
+from bot.domain.errors import RequestRefused
 from bot.domain.ids import ModelKey, TurnId
 from bot.policy.access import check_text
 from bot.policy.pacing import Pacers
@@ -71,12 +71,7 @@ class Talking(commands.Cog):
     @app_commands.describe(model="Which model or ☁ provider answers this time")
     async def retry(self, interaction: discord.Interaction[Any], model: str | None = None) -> None:
         """As the button under the last answer does, or by another model."""
-        place, user = place_of(interaction), user_id(interaction.user)
-        turn = await self._again.last(place, "retry")
-        if model is not None:
-            # Also whether words may leave for it; the turn judges again as it sends.
-            with suppress(NoCandidates, UnknownName):
-                await self._switch.check_model(place, user, model)
+        turn = await self._again.last(place_of(interaction), "retry")
         wanted = None if model is None else ModelKey(model)
         await self._again.press(interaction, "retry", turn, model=wanted)
 

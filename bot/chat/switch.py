@@ -11,7 +11,7 @@ from bot.chat.consents import Consents
 from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.chat.safe_channel import safe_channel
 from bot.chat.walk import LoadSteps, Readiness, load_first
-from bot.domain.chat import Message, Place, Route, TurnRequest
+from bot.domain.chat import Message, Place, Route, Turn, TurnRequest
 from bot.domain.errors import BotError, NotPermitted, RequestRefused
 from bot.domain.events import Progress
 from bot.domain.ids import ModelKey, PersonaName, ProviderName, UserId
@@ -154,8 +154,17 @@ class Switch:
         *,
         scope: Scope = "me",
         persona: PersonaName | None = None,
+        again: Turn | None = None,
     ) -> str:
         """What is meant by a name, as it is stored, where it may be chosen; changes nothing.
+
+        Args:
+            place: Where.
+            user: Who chooses.
+            name: As they typed or picked it.
+            scope: For whom.
+            persona: Said for this turn alone.
+            again: The turn that is answered once more: its words and those before it count.
 
         Raises:
             UnknownName: neither a host has it nor is it a provider.
@@ -165,6 +174,15 @@ class Switch:
         """
         value = self._catalog.choice(name)
         if provider_in(value) is None:
+            return value
+        if again is not None:
+            # The words stay their author's, whoever presses.
+            resolved = await self._choices.resolve(
+                place, again.user, persona or again.persona, value, has_spoken=persona is None
+            )
+            text_bytes = most_bytes(self._planner.window(resolved))
+            said = await self._turns.branch(again.id, text_bytes=text_bytes)
+            await self._check_leaves(resolved, place, user, said)
             return value
         who, at = (user, place) if scope == "me" else (_NOBODY, place)
         if scope == "server" and place.server is not None:
@@ -282,8 +300,16 @@ class Switch:
             for ticket, now in made.items()
         }
 
-    async def _check_leaves(self, resolved: Resolved, place: Place, user: UserId) -> None:
+    async def _check_leaves(
+        self, resolved: Resolved, place: Place, user: UserId, said: Sequence[Turn] = ()
+    ) -> None:
         """Passes where words may leave for the provider that was asked for by name.
+
+        Args:
+            resolved: With the provider.
+            place: Where it is chosen.
+            user: By whom.
+            said: Words that are to leave, where these are known; the last turn's are asked anew.
 
         Raises:
             NotPermitted: they may not; it says by which setting, and what opens it.
@@ -291,12 +317,14 @@ class Switch:
         persona, provider = resolved.persona, resolved.provider
         if provider is None:
             return
-        consent = await self._consents.judge(resolved, _smallest(place, user), (), ())
+        author = said[-1].user if said else user
+        consent = await self._consents.judge(resolved, _smallest(place, author), said, ())
         if isinstance(consent, LocalOnly):
             at = (place.channel, place.thread, place.server)
             asked = Sources(frozenset(filter(None, at)), frozenset({user}), frozenset())
             marks = await self._privacy.look_up(asked)
-            why = why_at_home(persona, place, user, marks) or consent.reason
+            own = user if user == author else None
+            why = why_at_home(persona, place, own, marks) or consent.words
             raise NotPermitted(f"☁ {provider} cannot be asked here: {why}.")
         if not consent.covers((), provider):
             asks = ", ".join(persona.cloud or ())

@@ -184,7 +184,7 @@ class Session:
         turns = self._lantern.turns
         kinds: Mapping[str, TurnKind] = {"retry": "retry", "continue": "continue"}
         kind: TurnKind = kinds.get(command.name, "new")
-        parent = None
+        turn = None
         if kind != "new":
             turn = await turns.store.last_in(PLACE.conversation, since_reset=True)
             # After /reset there is a last turn, but none of this conversation.
@@ -193,7 +193,6 @@ class Session:
                 raise RequestRefused(words)
             if turn is None:
                 raise RequestRefused("Nothing was asked here yet.")
-            parent = turn.id
         persona, model = command.option("persona"), command.option("model")
         sort, cache = command.option("type"), command.option("cache") or "on"
         if cache not in ("on", "off"):
@@ -201,8 +200,9 @@ class Session:
         if model is not None:
             # Right after the start nothing is known yet; the turn waits for the hosts.
             with suppress(NoCandidates, UnknownName):
+                said_by = PersonaName(persona) if persona else None
                 await self._lantern.switch.check_model(
-                    PLACE, USER, model, persona=PersonaName(persona) if persona else None
+                    PLACE, USER, model, persona=said_by, again=turn
                 )
         priorities: dict[str, Priority] = {"high": "high", "normal": "normal", "low": "low"}
         if (urgency := command.option("priority") or "normal") not in priorities:
@@ -212,7 +212,7 @@ class Session:
             user_name="you",
             place=PLACE,
             text=command.word(0) or "",
-            parent=parent,
+            parent=None if turn is None else turn.id,
             kind=kind,
             persona=PersonaName(persona) if persona else None,
             model=ModelKey(model) if model else None,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import ADA, BOB, GEMMA, PLACE, QWEN, House, cloud, house, sim
+from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
 
 from bot.chat.planning import ChatRules
 from bot.chat.standing import instead_words
@@ -168,6 +168,51 @@ async def test_a_provider_is_refused_where_no_words_may_leave_and_says_what_open
         assert "☁ zai" not in await offered(home)
         assert (await home.ask("hello")).receipt.host == "studio"
         assert await choose(home, QWEN.key) == QWEN.key
+
+
+@pytest.mark.parametrize(
+    ("presser", "words"),
+    [
+        (ADA, "you keep your own words local only; `/settings local_only:off`"),
+        (BOB, "this message: its author keeps their words here; "),
+    ],
+)
+async def test_an_answer_is_asked_again_of_a_provider_where_its_own_words_may_leave(
+    tmp_path: Path, presser: UserId, words: str
+) -> None:
+    personas = {"default": "", "diary": "local_only: true\n"}
+    async with house(
+        tmp_path, sim("studio", QWEN), providers=cloud(zai="zai"), personas=personas
+    ) as home:
+        switch, privacy, store = (
+            home.lantern.switch,
+            home.lantern.privacy,
+            home.lantern.turns.store,
+        )
+
+        async def again(said: Said, **more: Any) -> None:
+            turn = await store.get(said.turn)
+            assert turn is not None
+            await switch.check_model(PLACE, presser, "zai", again=turn, **more)
+
+        open_, diary = await home.ask("hello"), await home.ask("dear", persona="diary")
+        await again(open_)
+        # By whom it was answered, whoever answers the next.
+        with pytest.raises(NotPermitted, match="persona diary is local only"):
+            await again(diary)
+        with pytest.raises(NotPermitted, match="an earlier message: persona diary is local only"):
+            await again(diary, persona=PersonaName("default"))
+        await privacy.mark("user", ADA)
+        with pytest.raises(NotPermitted, match=words):
+            await again(open_)
+        private = await home.ask("secret")
+        after = await home.ask("and?", user=BOB, parent=private.turn)
+        await privacy.mark("user", ADA, local_only=False)
+        await again(open_)
+        # Said in private they stay so, and what goes on from them too.
+        for said in (private, after):
+            with pytest.raises(NotPermitted, match="an earlier message: it was said in private"):
+                await again(said)
 
 
 async def test_for_many_counts_what_holds_for_all_of_them(tmp_path: Path) -> None:
