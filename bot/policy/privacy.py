@@ -29,8 +29,8 @@ LEDGER = "ledger"
 """The purpose of the hash people go by in the ledger."""
 
 CLOCKS_MS = 60_000
-"""Others' clocks and ours may differ by this: words said so shortly after a place was opened count
-as said before it."""
+"""Others' clocks and ours may differ by this: words said so shortly before a place was closed, or
+after it was opened, count as said in between."""
 
 _IDS = re.compile(r"<(@|#)[!&]?\d+>")
 """How Discord writes a person, a role or a channel into a text."""
@@ -115,6 +115,9 @@ Judge = Callable[[Sequence[Message]], Awaitable[Consent]]
 Sent = tuple[UserId, int]
 """Who said something, and when: UTC milliseconds."""
 
+Span = tuple[int, int]
+"""From when until when, UTC milliseconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sources:
@@ -135,8 +138,9 @@ class Marks:
     places: AbstractSet[PlaceId] = frozenset()
     people: AbstractSet[UserId] = frozenset()
     turns: AbstractSet[TurnId] = frozenset()
-    opened_at_ms: Mapping[str, int] = field(default_factory=dict[str, int])
-    """When the mark of a place or a person was last taken away; only of those that had one."""
+    spans: Mapping[str, Sequence[Span]] = field(default_factory=dict[str, Sequence[Span]])
+    """When the mark of a place or a person stood that was taken away; only of those that had one.
+    """
     moments: AbstractSet[Sent] = frozenset()
     """At which a turn was asked that is marked."""
 
@@ -301,6 +305,10 @@ def _was_private(origin: Origin, said_at_ms: int, marks: Marks) -> bool:
     """Were words private when they were said? They then stay so, whatever was opened since."""
     if origin.user is None or (origin.user, said_at_ms) not in marks.asked.moments:
         return True
-    opened = [marks.opened_at_ms.get(name) for name in (*origin.places, origin.user) if name]
-    is_older = any(at is not None and said_at_ms < at + CLOCKS_MS for at in opened)
-    return is_older or (origin.user, said_at_ms) in marks.moments
+    was_closed = any(
+        since_ms - CLOCKS_MS < said_at_ms < until_ms + CLOCKS_MS
+        for name in (*origin.places, origin.user)
+        if name is not None
+        for since_ms, until_ms in marks.spans.get(name, ())
+    )
+    return was_closed or (origin.user, said_at_ms) in marks.moments

@@ -3,17 +3,24 @@
 import asyncio
 import json
 import sqlite3
+from collections import defaultdict
 from typing import Literal
 
 from bot.domain.ids import PlaceId, TurnId, UserId
-from bot.policy.privacy import CLOCKS_MS, Marks, Sent, Sources
+from bot.policy.privacy import CLOCKS_MS, Marks, Sent, Sources, Span
 from bot.store.database import Database
 
 _MARK = "INSERT OR IGNORE INTO local_only (kind, name, changed_at_ms) VALUES (?, ?, ?)"
-_UNMARK = "DELETE FROM local_only WHERE kind = ? AND name = ?"
-_OPENED = "INSERT OR REPLACE INTO opened (kind, name, at_ms) VALUES (?, ?, ?)"
-_OPENED_AT = """
-SELECT name, at_ms FROM opened WHERE kind = ? AND name IN (SELECT value FROM json_each(?))
+# A clock may have been set back since it was marked.
+_ENDED = """
+INSERT OR IGNORE INTO private_span (kind, name, since_ms, until_ms)
+SELECT kind, name, min(changed_at_ms, :now), :now FROM local_only
+WHERE kind = :kind AND name = :name
+"""
+_UNMARK = "DELETE FROM local_only WHERE kind = :kind AND name = :name"
+_SPANS = """
+SELECT name, since_ms, until_ms FROM private_span
+WHERE kind = ? AND name IN (SELECT value FROM json_each(?))
 """
 # A message and its turn have each a time of their own, by two clocks; the turn's is the later.
 _ASKED_IN_PRIVATE = """
@@ -52,8 +59,9 @@ class PrivacyStore:
         def change(connection: sqlite3.Connection) -> None:
             if local_only:
                 connection.execute(_MARK, (kind, name, now_ms))
-            elif connection.execute(_UNMARK, (kind, name)).rowcount:
-                connection.execute(_OPENED, (kind, name, now_ms))
+                return
+            for statement in (_ENDED, _UNMARK):
+                connection.execute(statement, {"kind": kind, "name": name, "now": now_ms})
 
         if kind == "turn":
             # Nobody reads a turn before it is stored, so no look-up has to wait for its mark.
@@ -79,20 +87,22 @@ class PrivacyStore:
                 # A JSON list, so that one statement serves any number of names.
                 rows = connection.execute(_MARKED, (kind, json.dumps(sorted(names))))
                 marked[kind] = frozenset(row["name"] for row in rows)
-            opened: dict[str, int] = {}
+            spans = defaultdict[str, tuple[Span, ...]](tuple)
             moments: set[Sent] = set()
             # Only words that are quoted have a time of their own, and few questions quote any.
             if asked.moments:
                 for kind in ("place", "user"):
-                    rows = connection.execute(_OPENED_AT, (kind, json.dumps(sorted(sets[kind]))))
-                    opened |= {row["name"]: row["at_ms"] for row in rows}
+                    for name, *span in connection.execute(
+                        _SPANS, (kind, json.dumps(sorted(sets[kind])))
+                    ):
+                        spans[name] += ((span[0], span[1]),)
                 for user, at_ms in asked.moments:
                     within = (user, at_ms - CLOCKS_MS, at_ms + CLOCKS_MS)
                     if connection.execute(_ASKED_IN_PRIVATE, within).fetchone() is not None:
                         moments.add((user, at_ms))
             return Marks(
                 asked,
-                opened_at_ms=opened,
+                spans=dict(spans),
                 moments=frozenset(moments),
                 places=frozenset(map(PlaceId, marked["place"])),
                 people=frozenset(map(UserId, marked["user"])),

@@ -977,6 +977,15 @@ def quoting(home: House, quote: Quote, text: str = "and this?") -> TurnRequest:
     return replace(home.request(text), quotes=(quote,))
 
 
+async def closed_for(home: House, seconds: int) -> None:
+    """The channel was closed for so long, until now."""
+    privacy, database = home.lantern.privacy, home.lantern.database
+    await privacy.mark("place", PLACE.channel, local_only=True)
+    earlier = "UPDATE local_only SET changed_at_ms = changed_at_ms - ?"
+    await database.execute(earlier, (seconds * 1000,))
+    await privacy.mark("place", PLACE.channel, local_only=False)
+
+
 def quote_of(text: str, *, ago_s: float = 0.0, user: UserId = ADA, place: Place = PLACE) -> Quote:
     said_at_ms = int((utcnow().timestamp() - ago_s) * 1000)
     return Quote(text, user, str(user).split(":")[-1], place, said_at_ms)
@@ -986,8 +995,7 @@ async def test_words_said_while_a_channel_was_closed_stay_here_when_quoted_later
     tmp_path: Path,
 ) -> None:
     async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
-        await home.lantern.privacy.mark("place", PLACE.channel, local_only=True)
-        await home.lantern.privacy.mark("place", PLACE.channel, local_only=False)
+        await closed_for(home, 600)
         await power_off(home)
         said = await home.play(quoting(home, quote_of("a secret", ago_s=300)))
         assert isinstance(said.last, Failed)
@@ -998,6 +1006,17 @@ async def test_words_said_while_a_channel_was_closed_stay_here_when_quoted_later
         # Its own turn is private for good, and so is whatever goes on from it.
         await home.ask("go on", parent=answered.turn)
         assert heard(home) == ""
+
+
+async def test_a_fact_keeps_the_privacy_under_which_it_was_said(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai")) as home:
+        await closed_for(home, 600)
+        ago = {"before": 900, "meanwhile": 300, "since": -120}
+        for text, ago_s in ago.items():
+            await home.lantern.people.remember(quote_of(f"said {text}", ago_s=ago_s))
+        await home.ask("hello")
+        told = [text for text in ago if f"said {text}" in heard(home)]
+        assert told == ["before", "since"]
 
 
 async def test_a_quote_said_in_the_open_goes_along_without_names_and_ids(tmp_path: Path) -> None:
@@ -1263,8 +1282,7 @@ async def test_words_heard_late_stay_here_where_they_were_said_before_the_openin
     tmp_path: Path, is_after: bool
 ) -> None:
     async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
-        await home.lantern.privacy.mark("place", PLACE.channel)
-        await home.lantern.privacy.mark("place", PLACE.channel, local_only=False)
+        await closed_for(home, 600)
         await power_off(home)
         at_ms = int(utcnow().timestamp() * 1000) + (120_000 if is_after else -120_000)
         said = await home.play(replace(home.request("a word"), said_at_ms=at_ms))

@@ -196,11 +196,21 @@ def judged_prompt(people: frozenset[UserId]) -> CloudConsent | LocalOnly:
 
 
 @pytest.mark.parametrize("name", ["c1", "t1", "s1", "u1"])
-@pytest.mark.parametrize(("after_ms", "stays"), [(0, True), (59_999, True), (60_000, False)])
-def test_words_said_before_a_place_or_person_was_opened_stay_here(
-    name: str, after_ms: int, stays: bool
+@pytest.mark.parametrize(
+    ("since_ms", "until_ms", "stays"),
+    [
+        (-1, 1, True),
+        (-1, -59_999, True),
+        (-1, -60_000, False),
+        (59_999, 100_000, True),
+        (60_000, 100_000, False),
+    ],
+)
+def test_words_said_while_a_place_or_person_was_closed_stay_here(
+    name: str, since_ms: int, until_ms: int, stays: bool
 ) -> None:
-    given = judged_quote(opened_at_ms={name: SAID_AT_MS - after_ms})
+    spans = [(SAID_AT_MS + since_ms, SAID_AT_MS + until_ms), (1, 2)]
+    given = judged_quote(spans={name: spans})
     assert isinstance(given, LocalOnly) == stays
     if stays:
         assert reason(given) == "a quoted message: it was said in private"

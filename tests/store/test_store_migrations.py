@@ -74,6 +74,17 @@ def test_a_step_another_program_took_meanwhile_is_not_taken_twice(
     assert connection.execute("SELECT count(*) FROM a").fetchone() == (1,)
 
 
+def test_of_marks_taken_away_before_their_beginning_was_kept_all_before_the_end_counts(
+    connection: sqlite3.Connection,
+) -> None:
+    steps = migrations()
+    apply(connection, *steps[:20])
+    connection.execute("INSERT INTO opened VALUES ('place', 'c1', 5)")
+    apply(connection, *steps)
+    spans = connection.execute("SELECT * FROM private_span").fetchall()
+    assert spans == [("place", "c1", 0, 5)]
+
+
 def test_a_database_of_a_newer_lantern_is_refused_with_what_to_do(
     connection: sqlite3.Connection,
 ) -> None:

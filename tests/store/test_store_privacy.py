@@ -1,7 +1,13 @@
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
 
 import pytest
+from clocks import WallClock
+from databases import new_database
 from store_values import new_turn
 
 from bot.domain.errors import StoreUnavailable
@@ -50,20 +56,38 @@ async def test_a_mark_can_be_taken_away_but_not_a_turns(privacy: PrivacyStore) -
     assert await privacy.look_up(ASKED) == Marks(ASKED)
 
 
-async def test_when_a_mark_was_taken_away_is_told_of_words_that_are_quoted(
-    privacy: PrivacyStore, database: Database
+async def test_when_a_mark_stood_that_was_taken_away_is_told_of_words_that_are_quoted(
+    tmp_path: Path,
 ) -> None:
-    asked = replace(ASKED, moments=frozenset({(UserId("u1"), 5)}))
-    assert (await privacy.look_up(asked)).opened_at_ms == {}
-    await privacy.mark("place", PlaceId("c1"), local_only=True)
-    assert (await privacy.look_up(asked)).opened_at_ms == {}
-    await privacy.mark("place", PlaceId("c1"), local_only=False)
-    await privacy.mark("user", UserId("u1"), local_only=True)
-    await privacy.mark("user", UserId("u1"), local_only=False)
-    # What was never closed was not opened either.
-    await privacy.mark("place", PlaceId("s1"), local_only=False)
-    now_ms = database.now_ms()
-    assert (await privacy.look_up(asked)).opened_at_ms == {"c1": now_ms, "u1": now_ms}
+    clock = WallClock()
+    async with Database(new_database(tmp_path / "l.db"), utcnow=clock) as database:
+        privacy, now_ms = PrivacyStore(database), database.now_ms()
+
+        async def marked(kind: Literal["place", "user"], name: str, *, local_only: bool) -> None:
+            clock.now += timedelta(seconds=1)
+            await privacy.mark(kind, name, local_only=local_only)
+
+        async def spans() -> Mapping[str, object]:
+            asked = replace(ASKED, moments=frozenset({(UserId("u1"), 5)}))
+            found = (await privacy.look_up(asked)).spans
+            return {name: [(a - now_ms, b - now_ms) for a, b in found[name]] for name in found}
+
+        await marked("place", "c1", local_only=True)
+        assert await spans() == {}
+        await marked("place", "c1", local_only=True)
+        await marked("place", "c1", local_only=False)
+        await marked("place", "c1", local_only=False)
+        await marked("place", "c1", local_only=True)
+        await marked("user", "u1", local_only=True)
+        clock.now -= timedelta(seconds=4)
+        await marked("user", "u1", local_only=False)
+        # What was never closed was not opened either.
+        await marked("place", "s1", local_only=False)
+        assert await spans() == {"c1": [(1000, 3000)], "u1": [(3000, 3000)]}
+        await marked("place", "c1", local_only=False)
+        assert (await spans())["c1"] == [(1000, 3000), (5000, 5000)]
+        # Only what is quoted has a time of its own.
+        assert (await privacy.look_up(ASKED)).spans == {}
 
 
 @pytest.mark.parametrize(
