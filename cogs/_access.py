@@ -9,6 +9,7 @@ from typing import Any
 import discord
 import structlog
 
+from bot.chat import words
 from bot.domain.chat import Asker, Place
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, UserId
@@ -110,11 +111,10 @@ class Access:
             who, at = "The bot's owner can change that (`discord.rate_limit`).", ""
             if counted[1]:
                 who, at = "An admin can change that by `/settings`.", " here"
-            s, are = ("", "is") if rule.count == 1 else ("s", "are")
             raise RequestRefused(
-                f"Slow down: {rule.count} question{s} in {rule.period_s:.0f} s {are} taken of one "
-                f"person{at}. Wait {ceil(self._held[counted] - now)} s; what you ask until then "
-                f"is not answered. {who}"
+                f"Slow down: each person may ask {words.counted(rule.count, 'question')} in "
+                f"{rule.period_s:.0f} s{at}. Wait {ceil(self._held[counted] - now)} s; what you "
+                f"ask until then is not answered. {who}"
             )
         # Where one limit refuses, the question counts for none.
         self._buckets |= filled

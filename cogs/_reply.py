@@ -56,7 +56,7 @@ TAKEN_AWAY = (
     "menu of its question answers in a new message."
 )
 
-TIME_IS_UP = "Here Discord lets me write for 15 minutes; Continue goes on."
+TIME_IS_UP = "Discord lets me write here for 15 minutes only; Continue goes on."
 
 _log = structlog.get_logger(__name__)
 

@@ -113,7 +113,7 @@ class Buttons(commands.Cog):
     ) -> None:
         self._check_asker(interaction, turn)
         if not self._turns.choose(turn, "warm" if act is Act.WARM else "cloud"):
-            raise RequestRefused("That way is not open any more.")
+            raise RequestRefused("That offer is over; the answer goes on without it.")
         await interaction.response.defer()
 
     async def _stop(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:

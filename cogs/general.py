@@ -29,8 +29,9 @@ for a greeting.
 and forgets what you said.
 **General:** `/stop` stops your answer, `/reset` starts a fresh conversation, `/why` tells how the \
 last answer was routed and where the time went.
-**Hosts:** `/fleet status` shows every LM Studio host; `/fleet load`, `/fleet unload` and \
-`/fleet board`, a message that always shows them, are for admins.
+**Hosts:** `/fleet status` shows every LM Studio host, `/fleet models` every model. For admins: \
+`load`, `unload`, `pin`, `drain`, which gives a machine back to its owner, and `board`, a message \
+that always shows them.
 **Money and privacy:** `/usage` shows tokens, cost and the budget left; `/settings` keeps your \
 words, a channel's or a server's on the LAN. For admins it is a panel: who answers, where without \
 a mention, who may choose, load and manage, and how much each person may ask.

@@ -131,7 +131,7 @@ class Memory(commands.Cog):
             await self._people.remember(said)
         # What is remembered are their words, whatever they read like.
         lines = [*[f"-# {KEPT_HERE}: {WAY_ROUND}"] * is_kept]
-        lines.append(f"-# `/memories` · {MOST_FACTS - len(known) - 1} more fit")
+        lines.append(f"-# `/memories` · room for {MOST_FACTS - len(known) - 1} more")
         tell = partial(told, locale=interaction.locale)
         head = f"{tell('🧠 Remembered:')} {text}"
         await say(interaction, "\n".join((head, *map(tell, lines))), is_ours=False)

@@ -10,6 +10,7 @@ from discord import app_commands, ui
 from discord.ext import commands
 
 from bot.chat.lantern import Lantern
+from bot.chat.words import counted
 from bot.domain.chat import Place
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, UserId
@@ -75,7 +76,9 @@ class SettingsCog(commands.Cog):
         lines, _ = await self._lines(place, user)
         here = self._settings.at(place)
         if here.turns is not None:
-            lines.append(f"⏱ {here.turns[0]:,} questions a minute are taken of each person here.")
+            lines.append(
+                f"⏱ Each person may ask {counted(here.turns[0], 'question')} a minute here."
+            )
         if here.tokens_per_day is not None:
             lines.append(f"⏱ Each person has {here.tokens_per_day:,} tokens a day in this server.")
         if not here.own_choice:

@@ -217,9 +217,8 @@ class Catalog:
             if len(theirs) == 1:
                 return CLOUD + theirs[0]
             if theirs:
-                raise UnknownName(
-                    "one model", typed, [title_of(CLOUD + t) for t in theirs]
-                ) from None
+                told = [title_of(CLOUD + t) for t in theirs]
+                raise UnknownName("provider", typed, told, is_unclear=True) from None
             try:
                 return str(self.model(typed))
             except UnknownName:
@@ -284,7 +283,7 @@ class Catalog:
         """Hosts that are away and were never looked at, so that they may have anything; why."""
         hosts = self.snapshot().hosts.values()
         return {
-            host.name: host.reason or "not asked yet"
+            host.name: host.reason or "not looked at yet"
             for host in hosts
             if host.state in AWAY and not host.models
         }
@@ -294,7 +293,7 @@ class Catalog:
         hosts = self.snapshot().hosts.values()
         if any(host.state in ("up", "draining") for host in hosts):
             return ()
-        return tuple(f"{host.name}: {host.reason or 'not asked yet'}" for host in hosts)
+        return tuple(f"{host.name}: {host.reason or 'not looked at yet'}" for host in hosts)
 
     def host(self, name: str) -> HostName:
         """The host meant, by name or address.

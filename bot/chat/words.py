@@ -452,7 +452,7 @@ def fleet_notice(event: FleetEvent) -> str:
         case "model slow":
             return (
                 f"🐌 `{event.model}` on {event.host} has become far slower: {event.reason}. Part "
-                "of it may have been loaded beside the graphics card. Questions go elsewhere where "
+                "of it may not have fitted on the graphics card. Questions go elsewhere where "
                 f"they can; `/fleet unload {event.model}` lets it be loaded anew."
             )
         case "model quick":
@@ -601,15 +601,18 @@ def _turns_words(line: UsageLine) -> str:
 def _cost_notes(line: UsageLine) -> str:
     notes: list[str] = []
     if line.reserved_micro_usd:
-        notes.append(f"{dollars_text(line.reserved_micro_usd)} held for calls under way")
+        notes.append(f"{dollars_text(line.reserved_micro_usd)} held for requests under way")
     if line.assumed_micro_usd:
-        notes.append(f"{dollars_text(line.assumed_micro_usd)} of it counted by us, not told")
+        notes.append(
+            f"{dollars_text(line.assumed_micro_usd)} of it counted here, not told by the provider"
+        )
     if unanswered := line.cloud_calls - line.cloud_answers:
         notes.append(f"with {counted(unanswered, 'request')} that brought no answer")
     if line.plan_calls:
         notes.append(f"{counted(line.plan_calls, 'request')} on a plan")
     if line.unknown_price_calls:
-        notes.append(f"{line.unknown_price_calls} calls at an unknown price")
+        requests = counted(line.unknown_price_calls, "request")
+        notes.append(f"{requests} at an unknown price")
     return f" ({'; '.join(notes)})" if notes else ""
 
 

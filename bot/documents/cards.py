@@ -240,7 +240,9 @@ def _parsed(content: bytes) -> Card:
         where = f"line {error.lineno}, column {error.colno}"
         raise RequestRefused(f"Its JSON is broken at {where}: {error.msg}.") from error
     except (RecursionError, ValueError) as error:
-        raise RequestRefused("Its JSON is nested too deep or holds no honest number.") from error
+        raise RequestRefused(
+            "Its JSON is nested too deep, or holds a number that cannot be read."
+        ) from error
     if _depth(found) > MAX_DEPTH:
         raise RequestRefused(f"Its JSON is nested deeper than {MAX_DEPTH} levels.")
     if not isinstance(found, dict):

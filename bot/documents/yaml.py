@@ -131,7 +131,7 @@ class _Reader:
     def plain(self, node: yaml.Node, path: Path) -> Plain:
         self._count += 1
         if self._count > MAX_VALUES:
-            problem = "more values than any honest file has"
+            problem = f"more than {MAX_VALUES:,} values"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
         match node:
             case yaml.MappingNode():

@@ -574,7 +574,7 @@ class Host:
                             self._unload_news[reference] = SPARED
                     residents = listed
         except TimeoutError:
-            self._unload_news[reference] = "It did not answer to an unload."
+            self._unload_news[reference] = "It did not answer the unload."
             self.report_failure(self._unload_news[reference])
         except HostUnreachable as error:
             self._unload_news[reference] = error.user_message

@@ -260,7 +260,7 @@ def _check_private(doors: AccessRules, asker: Asker, dms: Dms) -> None:
         )
     if not asker.is_member:
         raise NotPermitted(
-            "Lantern takes direct messages of the members of its own servers only "
+            "Lantern takes direct messages from members of its own servers only "
             "(`discord.dms`, which its owner sets); you are in none of them."
         )
 

@@ -14,8 +14,8 @@ KEPT_HERE = "🔒 Told only in talks that stay on the LAN"
 """Of a fact that was said in private: left out of the others without a word, it seemed lost."""
 
 WAY_ROUND = (
-    "it was said in such a one, or within a minute of a question there. For other talks forget it "
-    "by `/memories`, and say it in one of them a minute later."
+    "it was said in one, or within a minute of a question there. To have it told elsewhere, forget "
+    "it by `/memories` and say it there a minute later."
 )
 
 

@@ -256,7 +256,7 @@ def check_tokens(used: int, limit: int | None, left_s: float, *, whose: TokenLim
     if whose == "server":
         at, who = " in this server", "an admin can change that by `/settings`"
     raise TokensSpent(
-        f"You have used your tokens of today{at}: {used:,} of {limit:,}. They begin anew in "
+        f"You have used your tokens for today{at}: {used:,} of {limit:,}. New ones come in "
         f"{wait}; {who}.",
         left_s,
     )

@@ -36,7 +36,7 @@ PROGRESS_TO_TRUST = 0.1
 """From here on a load's own progress predicts its end better than history does."""
 
 _STATE_WORDS = {
-    "unknown": ("not probed yet", "not heard from yet"),
+    "unknown": ("not looked at yet", "not heard from yet"),
     "down": ("away", "off"),
     "draining": ("draining: takes no new turns", "draining"),
 }

@@ -190,7 +190,7 @@ def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejectio
     if not reasons:
         return Rejection(host.name, AUTO, "no models on this host", brief="without a model")
     first = reasons[0]
-    words = f"no model can serve: {first.model} {first.reason}{more}"
+    words = f"no model can serve: `{first.model}`: {first.reason}{more}"
     return Rejection(host.name, AUTO, words, brief=first.brief)
 
 

@@ -41,7 +41,7 @@ async def test_tokens_are_counted_in_the_ledger_so_that_a_restart_forgets_none(
         await change(home, "tokens_per_day", "1")
         assert refusal(await home.ask("hello")) == ""
     async with house(tmp_path, sim("studio", QWEN)) as home:
-        assert "You have used your tokens of today" in refusal(await home.ask("hello"))
+        assert "You have used your tokens for today" in refusal(await home.ask("hello"))
         # A limit is each person's own, and a server's is no other's.
         assert refusal(await home.ask("hello", user=BOB)) == ""
         settings, one = home.lantern.place_settings, {"tokens_per_day": ["1"]}
@@ -56,7 +56,7 @@ async def test_tokens_are_counted_in_the_ledger_so_that_a_restart_forgets_none(
 @pytest.mark.parametrize(
     ("name", "values", "words"),
     [
-        ("tokens_per_day", ("1",), "your tokens of today"),
+        ("tokens_per_day", ("1",), "your tokens for today"),
         ("channels", ("discord:77",), "in this channel"),
         ("answered", ("user:bob",), "certain people only"),
         ("answered", ("user:ada",), ""),

@@ -149,7 +149,7 @@ def test_buttons_do_nothing_in_servers_that_are_not_allowed_any_more() -> None:
 
 
 def test_a_way_that_is_not_open_any_more_is_said() -> None:
-    assert "not open any more" in said_to(pressed(ScriptedTurns(), Act.WARM))[0]
+    assert "That offer is over" in said_to(pressed(ScriptedTurns(), Act.WARM))[0]
 
 
 @pytest.mark.parametrize(

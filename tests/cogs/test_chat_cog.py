@@ -213,7 +213,7 @@ async def test_who_asks_too_fast_is_told_once_how_long_to_wait() -> None:
     assert len(house.turns.requests) == 2
     (told,) = house.sent[2:]
     assert told == (
-        "❌ Slow down: 2 questions in 60 s are taken of one person. "
+        "❌ Slow down: each person may ask 2 questions in 60 s. "
         "Wait 30 s; what you ask until then is not answered. "
         "The bot's owner can change that (`discord.rate_limit`)."
     )
@@ -422,7 +422,7 @@ async def test_in_an_open_channel_one_without_tokens_is_told_once_and_then_shown
         message.id = 41 + nth
         message.add_reaction = AsyncMock(side_effect=signs.append)
         await cog.on_message(message)
-    assert ["tokens of today" in said for said in house.sent] == [True]
+    assert ["tokens for today" in said for said in house.sent] == [True]
     assert signs == [HELD, HELD]
     # Where reactions are not permitted it stays silent.
     message = house.message("question 4")
@@ -480,7 +480,7 @@ async def test_where_nothing_may_be_sent_the_question_gets_a_sign(fault: Excepti
 
 
 async def test_whose_tokens_were_spent_while_a_question_waited_was_told_by_its_reply() -> None:
-    spent = TokensSpent("You have used your tokens of today.", 600.0)
+    spent = TokensSpent("You have used your tokens for today.", 600.0)
     house = House(ScriptedTurns((STARTED, Failed(TURN, spent))))
     await house.cog.on_message(house.message("<@9> hello", is_mention=True))
     access = house.cog._access  # pyright: ignore[reportPrivateUsage]  # what it remembers

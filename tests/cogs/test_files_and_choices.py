@@ -453,7 +453,7 @@ def test_how_a_model_stands_is_said_in_a_few_words() -> None:
     assert standing_of(away) == "host asleep or away"
     assert standing_of(replace(TIGHT, state="draining")) == "draining: takes no new turns"
     assert standing_of(replace(away, name=HostName("beta")), replace(TIGHT, state="unknown")) == (
-        "not probed yet"
+        "not looked at yet"
     )
     assert standing_of() == "no host has it"
     under_way = LoadInFlight(BIG.key, 0.42, 0.0, None)

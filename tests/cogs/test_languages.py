@@ -199,6 +199,19 @@ def test_words_are_told_in_german_and_stay_english_where_there_are_none(
     assert told(english, None) == english
 
 
+def test_commands_are_called_in_german_as_discord_lists_them_there() -> None:
+    """Whoever reads German finds no other by typing."""
+    names = command_names()
+    english = [
+        (word, quoted)
+        for said in tables()["words"].values()
+        for quoted in re.findall(r"`(/[^`]*)`", said["de"])
+        for word in re.findall(r"(?<![\w{])\w+", quoted)
+        if names.get(word, {}).get("de", word) != word
+    ]
+    assert english == []
+
+
 def test_a_line_with_gaps_keeps_all_of_them() -> None:
     gap = re.compile(r"\{(\d?)([#&…]?)\}")
     for text, said in tables()["words"].items():
@@ -578,6 +591,8 @@ HALF_ENGLISH = (
      "❌ `q3` passt auf mehr als ein Modell: `a/q3`, `b/q3`. Sag mehr davon."),
     ("💾 **Dr. Watson** is saved. `/persona Dr. Watson` lets it answer here.",
      "💾 **Dr. Watson** ist gespeichert. Mit `/persona Dr. Watson` antwortet sie hier."),
+    ("• beta (`auto`): no model can serve: `q/q3`: cannot see images, and 1 more",
+     "• beta (`auto`): kein Modell kann es: `q/q3`: kann keine Bilder sehen, und 1 weitere"),
     ("ℹ The persona Watson is gone, so sage answers. `/persona` chooses anew.",
      "ℹ Die Persona Watson gibt es nicht mehr, darum antwortet sage. `/persona` wählt neu."),
     ("❌ `Notes; v2: new, last.txt` has no text in it.",

@@ -280,7 +280,7 @@ async def test_of_many_facts_said_at_once_no_more_are_kept_than_of_one_after_the
 async def test_facts_are_kept_listed_and_forgotten_by_their_person(cog: Memory) -> None:
     (said,) = said_to(await give(cog, "remember", "I like\ntea @everyone"))
     assert said.startswith("🧠 Remembered: I like tea")
-    assert "19 more fit" in said
+    assert "room for 19 more" in said
     (listed,) = said_to(await give(cog, "memories"))
     assert listed.startswith("`1` I like tea")
     (kept,) = await cog._people.facts(ALICE)  # pyright: ignore[reportPrivateUsage]

@@ -557,7 +557,7 @@ async def test_a_first_answer_counts_and_is_refused_like_any_question(room: Room
     admin = Asker(UserId("discord:9"), is_admin=True)
     await lantern.place_settings.change(place, "server", {"tokens_per_day": ["1"]}, admin)
     shown = await room.create("Bard", system_prompt="[[say I sing.]]")
-    assert "No first answer: You have used your tokens of today" in last(shown)["content"]
+    assert "No first answer: You have used your tokens for today" in last(shown)["content"]
     # What was written can be saved all the same.
     assert acts_of(shown) == ["Save", "Change", "Discard"]
 

@@ -566,7 +566,7 @@ def test_who_waits_for_an_embedding_model_is_ahead_too() -> None:
     [
         ("down", "connection refused", "away: connection refused", "off"),
         ("down", "", "away", "off"),
-        ("unknown", "", "not probed yet", "not heard from yet"),
+        ("unknown", "", "not looked at yet", "not heard from yet"),
         ("draining", "", "draining: takes no new turns", "draining"),
     ],
 )

@@ -239,7 +239,7 @@ def test_auto_takes_what_is_in_memory_and_one_model_of_each_host() -> None:
     route = plan_route(hosts, ANY)
     assert _models(route) == [("warm", GEMMA), ("cold", "tiny/1b")]
     assert _reasons(route) == {
-        "vectors": f"no model can serve: {EMBED} an embedding model cannot chat",
+        "vectors": f"no model can serve: `{EMBED}`: an embedding model cannot chat",
         "empty": "no models on this host",
         "asleep": "away",
     }
@@ -249,7 +249,7 @@ def test_auto_takes_what_is_in_memory_and_one_model_of_each_host() -> None:
 
 def test_auto_says_how_many_models_were_of_no_use() -> None:
     blind = plan_route(fleet(host("a", ON_DISK)), replace(ANY, needs_vision=True))
-    assert _reasons(blind)["a"] == f"no model can serve: {QWEN} cannot see images, and 1 more"
+    assert _reasons(blind)["a"] == f"no model can serve: `{QWEN}`: cannot see images, and 1 more"
     assert blind.rejected[0].brief == BLIND
 
 
@@ -286,7 +286,7 @@ def test_auto_takes_the_soonest_of_those_in_memory() -> None:
 def test_auto_says_the_same_of_a_model_in_memory_and_on_the_disk_once() -> None:
     vectors = [model(EMBED, 1, kind="embedding")]
     one = host("a", vectors, [instance(EMBED, kind="embedding")])
-    words = f"no model can serve: {EMBED} an embedding model cannot chat"
+    words = f"no model can serve: `{EMBED}`: an embedding model cannot chat"
     assert _reasons(plan_route(fleet(one), ANY)) == {"a": words}
 
 
