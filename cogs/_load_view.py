@@ -38,7 +38,7 @@ class OpenLoad:
         # The choice holds all the same: the headline once went with the bar, and nobody knew what
         # had been chosen.
         end = told(f"{CUT_LINE} {self.stays or AGAIN_LINE}", locale)
-        text = f"{self.head}\n{end}".strip()
+        text = harmless(f"{self.head}\n{end}".strip())[:LIMIT]
         return MessageView(text, (Act.UNDO,) if self.stays else (), self.ticket)
 
 

@@ -205,7 +205,7 @@ class Trial:
             if not self._is_over:
                 text = await self._ended(interaction, act, editor)
                 self._is_over = True
-                said = told(text, self._locale)[:LIMIT]
+                said = harmless(told(text, self._locale))[:LIMIT]
                 await interaction.edit_original_response(content=said, view=None)
 
     async def _ended(self, interaction: discord.Interaction[Any], act: str, editor: Editor) -> str:
@@ -251,6 +251,7 @@ class Trial:
         # Dismissed by its reader, or older than its token: whoever presses is still answered.
         with suppress(*SENDING_ERRORS):
             await interaction.edit_original_response(
-                content=text[:LIMIT],
+                # A persona's name, too, may look like a link to somewhere else.
+                content=harmless(text)[:LIMIT],
                 view=form_buttons(self._key.ticket, *acts, locale=self._locale),
             )

@@ -24,6 +24,7 @@ from cogs_doubles import (
     stored_turn,
 )
 from discord.http import HTTPClient
+from hostile import MASKS, live_links
 from virtual_time import play
 
 from bot.chat.lantern import Lantern
@@ -176,6 +177,17 @@ def test_the_message_of_a_choice_keeps_its_headline_and_can_be_undone() -> None:
     (shown,) = crashed.shown
     assert shown["content"] == f"{head}\n{CUT_LINE} {stays}"
     assert [child.item.custom_id for child in shown["view"].children] == ["lantern:undo:900"]
+
+
+def test_a_chosen_name_that_looks_like_a_link_is_none_after_a_crash_either() -> None:
+    crashed = Crashed(None, messages=0)
+    assert isinstance(crashed.lantern.notes, MemoryNotes)
+    noted = [[7, 301, f"🎭 **{MASKS[0]}** is chosen for this channel.", "It stays chosen.", "900"]]
+    crashed.lantern.notes.notes[NOTE] = json.dumps(noted)
+    crashed.close()
+    (shown,) = crashed.shown
+    assert "bank.example" in shown["content"]
+    assert live_links(shown["content"]) == []
 
 
 def test_the_message_of_a_load_by_hand_keeps_its_headline_too() -> None:

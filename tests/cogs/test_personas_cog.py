@@ -11,6 +11,7 @@ import discord
 import pytest
 from cogs_doubles import OWNER, give, http_error, interaction_of, said_to
 from discord import ui
+from hostile import MASKS, live_links
 from house import QWEN, House, house, sim
 from makers_cards import MAKERS
 from stand_ins import double
@@ -133,6 +134,16 @@ async def test_a_form_shows_the_first_answer_and_saves_on_a_press(room: Room) ->
     again = await room.press(shown, "discard")
     again.response.defer.assert_awaited_once_with()
     again.edit_original_response.assert_not_awaited()
+
+
+@pytest.mark.parametrize("act", ["save", "discard"])
+async def test_a_name_that_looks_like_a_link_is_none_in_what_a_form_says(
+    room: Room, act: str
+) -> None:
+    shown = await room.create(MASKS[0], system_prompt="[[say I rhyme.]]", settings="model: auto")
+    for interaction in (shown, await room.press(shown, act)):
+        assert "bank.example" in last(interaction)["content"]
+        assert live_links(last(interaction)["content"]) == []
 
 
 async def test_of_two_presses_at_once_one_saves_and_the_other_says_nothing(room: Room) -> None:
