@@ -10,6 +10,7 @@ import structlog
 from discord import app_commands, http
 from discord.backoff import ExponentialBackoff
 from discord.ext import commands
+from discord.webhook.async_ import AsyncWebhookAdapter, async_context
 
 from bot.chat.lantern import Lantern
 from bot.domain.errors import BotError, ConfigError
@@ -98,6 +99,32 @@ class Window(http.Ratelimit):
 
 http.Ratelimit = Window
 
+_RESPONSE_TRIES = 3
+_ALREADY_ANSWERED = 40060
+
+
+class FirstResponses(AsyncWebhookAdapter):
+    """The library's calls by tokens, but for a first response whose line is cut: it gave none."""
+
+    async def request(self, route: http.Route, session: aiohttp.ClientSession, **told: Any) -> Any:
+        """Makes a call; a first response again where nobody knows whether it was taken."""
+        if not route.path.endswith("/callback"):
+            return await super().request(route, session, **told)
+        for left in reversed(range(_RESPONSE_TRIES)):
+            is_first = left == _RESPONSE_TRIES - 1
+            try:
+                return await super().request(route, session, **told)
+            except discord.HTTPException as error:
+                if is_first or error.code != _ALREADY_ANSWERED:
+                    raise
+                # It was taken and the answer lost: "thinking" stood there, and the turn was ended.
+                break
+            except (aiohttp.ClientError, OSError):
+                if not left:
+                    raise
+        return {"interaction": {"id": str(route.webhook_id), "type": 2}}
+
+
 _log = structlog.get_logger(__name__)
 
 
@@ -131,6 +158,7 @@ class DiscordFace:
         Raises:
             ConfigError: Discord refuses the token.
         """
+        async_context.set(FirstResponses())
         reads_content, kind, pause_s = True, LanternBot, 1.0
         while not self._is_closing.is_set():
             self._bot = kind(self, reads_content=reads_content)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 import discord
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from cogs_doubles import (
     ALICE,
     REQUEST,
@@ -26,6 +28,7 @@ from cogs_doubles import (
 )
 from discord import http
 from discord.http import Route
+from discord.webhook.async_ import async_context, interaction_response_params
 from discord_double import DiscordDouble
 from discord_shapes import BOT, TOKEN
 from structlog.testing import capture_logs
@@ -38,7 +41,14 @@ from cogs._boards import NOTE as BOARDS
 from cogs._languages import CommandNames
 from cogs._missed import MissedDeletions
 from cogs._pings import NOTE as PINGS
-from cogs.client import DiscordFace, DiscordRules, LanternBot, ShardedBot, WantsShards
+from cogs.client import (
+    DiscordFace,
+    DiscordRules,
+    FirstResponses,
+    LanternBot,
+    ShardedBot,
+    WantsShards,
+)
 from cogs.closing import Closing
 from cogs.identity import identify
 
@@ -52,6 +62,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> tuple[Ends, list[tuple[float, boo
     made: list[tuple[float, bool]] = []
 
     async def start(self: LanternBot, token: str, *, reconnect: bool = True) -> None:
+        assert isinstance(async_context.get(), FirstResponses)
         made.append((asyncio.get_running_loop().time(), self.intents.message_content))
         if ends and (end := ends.pop(0)) is not None:
             raise end
@@ -145,6 +156,73 @@ def test_a_limit_that_is_used_up_is_waited_for_from_when_it_was_told(
         return asyncio.get_running_loop().time()
 
     assert play(story()) == pytest.approx(free_at)
+
+
+class Callbacks:
+    """Discord's answers to an interaction's first response; each is given once, None cuts."""
+
+    def __init__(self, *codes: int | None) -> None:
+        self.codes = [*codes]
+        self.bodies: list[Any] = []
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncGenerator[str]:
+        app = web.Application()
+        app.router.add_post("/interactions/{id}/{token}/callback", self._meet)
+        async with TestServer(app) as server:
+            yield str(server.make_url("")).rstrip("/")
+
+    async def _meet(self, request: web.Request) -> web.Response:
+        self.bodies.append(await request.json())
+        code = self.codes.pop(0)
+        if code is None and request.transport is not None:
+            request.transport.abort()
+        told = {"interaction": {"id": "7", "type": 2, "response_message_id": "8"}}
+        body = json.dumps({"code": code, "message": "Refused"} if code else told).encode()
+        # With a charset behind its type the library takes it for plain text.
+        headers = {"Content-Type": "application/json"}
+        return web.Response(body=body, status=400 if code else 200, headers=headers)
+
+
+async def deferred(callbacks: Callbacks, monkeypatch: pytest.MonkeyPatch) -> object:
+    """Defers an interaction as a command does; gives what Discord tells of it."""
+    async with callbacks.listening() as url, aiohttp.ClientSession() as session:
+        monkeypatch.setattr(Route, "BASE", url)
+        params = interaction_response_params(type=5)
+        told = await FirstResponses().create_interaction_response(
+            7, "token", session=session, params=params
+        )
+    return told["interaction"]["id"], told["interaction"].get("response_message_id")
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    # Taken with the answer lost on its way, and lost before Discord took it.
+    [((None, 40060), None), ((None, 0), "8"), ((None, None, 0), "8")],
+)
+async def test_a_first_response_whose_answer_was_lost_is_given_again(
+    answers: tuple[int | None, ...], message: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callbacks = Callbacks(*answers)
+    assert await deferred(callbacks, monkeypatch) == ("7", message)
+    assert callbacks.codes == []
+    assert all(body == callbacks.bodies[0] for body in callbacks.bodies)
+
+
+async def test_an_interaction_that_another_process_answered_is_not_taken_for_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(discord.HTTPException):
+        await deferred(Callbacks(40060), monkeypatch)
+
+
+async def test_a_line_that_stays_cut_ends_a_first_response(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    callbacks = Callbacks(None, None, None, 0)
+    with pytest.raises(aiohttp.ClientError):
+        await deferred(callbacks, monkeypatch)
+    assert callbacks.codes == [0]
 
 
 def closed_with(code: int) -> discord.ConnectionClosed:
