@@ -275,6 +275,7 @@ def test_every_button_has_a_german_word_and_keeps_what_it_does() -> None:
 # --- every line of Discord's interface, in German ---------------------------------------------
 
 WORDS_FILE = Path(__file__).parents[1] / "words.txt"
+SCENES = Path(__file__).parents[2] / "docs/pictures/scenes.json"
 
 NOT_IN_DISCORD = (
     "bot/terminal/", "bot/commands/", "bot/cli.py", "bot/settings/", "bot/gateway/",  # other faces
@@ -513,6 +514,38 @@ def test_no_line_is_half_german() -> None:
         if (found := mixed(line))
     ]
     assert half == []
+
+
+def shown_in(part: Any, *, is_ours: bool = False) -> Iterator[str]:
+    """Our own words in what a picture of the documents shows, line by line."""
+    if isinstance(part, list):
+        for each in cast("list[object]", part):
+            yield from shown_in(each, is_ours=is_ours)
+    if not isinstance(part, dict):
+        return
+    shown = cast("dict[str, Any]", part)
+    is_ours = is_ours or bool(shown.get("ephemeral"))
+    for what in ("content", "label", "description", "placeholder"):
+        # What stands in a list are names; of an answer the small print alone is ours.
+        if what != "label" or "value" not in shown:
+            lines = str(shown.get(what) or "").split("\n")
+            yield from (line for line in lines if is_ours or line.startswith(("-# ", "📦", "⏳")))
+    for inside in ("messages", "components", "options"):
+        yield from shown_in(shown.get(inside), is_ours=is_ours or inside != "messages")
+
+
+def test_the_pictures_of_the_documents_show_words_of_today() -> None:
+    scenes: dict[str, Any] = json.loads(SCENES.read_text(encoding="utf-8"))
+    lines = {name: list(shown_in(scene)) for name, scene in scenes.items()}
+    lines["board"] = scenes["board"][0]["messages"][0]["content"].split("\n")
+    old = [
+        (line, found)
+        for said in lines.values()
+        for line in said
+        if (found := mixed(told(line, "de")))
+    ]
+    assert old == [], "record these scenes anew; python -m bench.pictures draws them"
+    assert all(lines[name] for name in ("why", "other", "status", "settings", "errors", "german"))
 
 
 @pytest.mark.parametrize(
