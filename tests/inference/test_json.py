@@ -31,7 +31,7 @@ def test_a_hosts_answer_is_read_in_any_coding_that_json_has(coding: str) -> None
 
 @pytest.mark.parametrize("text", [b"", b"{", b'{"a": 1} x', b"<html>", b'{"a": "\xff"}'])
 def test_what_is_no_json_is_said_to_be_none(text: bytes) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         from_json(text)
 
 
