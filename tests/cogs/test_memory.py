@@ -304,7 +304,11 @@ async def test_of_a_fact_said_in_private_its_person_is_told_where_it_is_told(cog
     (open_,) = said_to(await give(cog, "remember", "I like tea"))
     assert "🔒" not in open_
     await lantern.privacy.mark("place", PlaceId("discord:7"), local_only=True)
-    (kept,) = said_to(await give(cog, "remember", "I hide gold"))
+    interaction = interaction_of()
+    # While the mark stood: what was said before it is open again once it is taken back.
+    interaction.created_at = WallClock().now
+    await cast(Any, cog.remember).callback(cog, interaction, "I hide gold")
+    (kept,) = said_to(interaction)
     assert "🔒 Told only in talks that stay on the LAN" in kept
     # Opened since, what was said before stays so; what another place heard is open.
     await lantern.privacy.mark("place", PlaceId("discord:7"), local_only=False)
