@@ -5,8 +5,9 @@ beside it: one token, one database, two bots.
 """
 
 import os
+import shlex
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -43,7 +44,7 @@ def check_place(database_path: Path) -> None:
             [f"The database {database_path} {words}. Move it away or check storage.url."]
         )
     for file in (*files_of(database_path), lock_beside(database_path)):
-        if os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK):
+        if _is_denied(file):
             raise _not_ours(file, database_path)
     check_entry(database_path)
     folder = _nearest_folder(database_path)
@@ -91,16 +92,41 @@ def _owner_of(file: Path) -> str:
 
 def _not_ours(file: Path, database_path: Path) -> ConfigError:
     """One of a database's files is: says whose, and the command that mends it and the others."""
-    owner = _owner_of(file)
-    what = {database_path: "database", lock_beside(database_path): "lock"}.get(file, "database's")
-    # One run with sudo leaves several, and whoever mended one met the next.
+    owner, lock = _owner_of(file), lock_beside(database_path)
+    what = {database_path: "database", lock: "lock"}.get(file, "database's")
+    told = f"The {what} {file} may not be read and written: it belongs to {owner}"
+    if os.name != "posix":
+        return ConfigError([f"{told}. Let Lantern read and write it, or check storage.url."])
+    # One run with sudo leaves several, and whoever mended one met the next. Named one by one: a
+    # shell finds none by `*` in a folder that it may not enter. The numbers are ours, not the
+    # reader's: an administrator reads what a service says, whose user has a name only as it runs.
+    found = [each for each in (*files_of(database_path), lock) if _is_denied(each)]
+    files = shlex.join(map(str, found))
     return ConfigError(
         [
-            f"The {what} {file} may not be read and written: it belongs to {owner}, as after one "
-            f"run with sudo. Run Lantern as {owner}, or make all of the database's files yours: "
-            f"sudo chown $(id -un) {database_path}*; chmod 600 {database_path}*"
+            f"{told}, as after one run with sudo. Run Lantern as {owner}, or give it to the user "
+            f"it runs as: sudo chown {os.geteuid()}:{os.getegid()} {files} && "
+            f"sudo chmod 600 {files}"
         ]
     )
+
+
+def _is_denied(file: Path) -> bool:
+    return os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK)
+
+
+def _make_lock(lock_file: Path, database_path: Path) -> None:
+    """Makes root's new lock the database owner's, as SQLite does with its own files."""
+    # A look at the database of a service that stood still left it root's lock: no start after it.
+    if os.name != "posix" or os.geteuid() != 0 or not database_path.exists():
+        return
+    with suppress(FileExistsError):
+        made = os.open(lock_file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            owner = database_path.stat()
+            os.fchown(made, owner.st_uid, owner.st_gid)
+        finally:
+            os.close(made)
 
 
 def is_locked(database_path: Path) -> bool:
@@ -131,6 +157,7 @@ def instance_lock(database_path: Path) -> Generator[Path]:
     # No soft lock where the file system knows none: a killed Lantern would leave that one behind.
     lock = FileLock(lock_file, blocking=False, fallback_to_soft=False)
     try:
+        _make_lock(lock_file, database_path)
         lock.acquire()
     except Timeout as held:
         # Some file systems (/proc) refuse a new file as if somebody held it.

@@ -25,6 +25,30 @@ def test_the_lock_stands_beside_the_database(tmp_path: Path) -> None:
         assert lock_file.exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such owners")
+def test_the_lock_is_its_databases_owners_whoever_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Root's look at the database of a service that stood still made the lock root's, and the
+    # service did not start any more.
+    path, given = tmp_path / "lantern.db", list[tuple[int, int, int]]()
+    path.touch()
+    owner = path.stat()
+
+    def fchown(file: int, user: int, group: int) -> None:
+        given.append((os.fstat(file).st_ino, user, group))
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", fchown)
+    for _ in range(2):
+        with instance_lock(path):
+            pass
+    lock = path.with_name("lantern.db.lock").stat()
+    assert given == [(lock.st_ino, owner.st_uid, owner.st_gid)]
+    with instance_lock(tmp_path / "new.db"):
+        assert len(given) == 1
+
+
 def test_a_second_lantern_is_refused_by_name_of_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lantern.db"
     with instance_lock(path) as lock_file:
