@@ -14,7 +14,8 @@ from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, ModelKey, TurnId, UserId
 from bot.domain.values import value
 
-State = Literal["routing", "queued", "loading", "reading", "streaming"]
+State = Literal["routing", "queued", "loading", "reading", "answering", "streaming"]
+"""``answering``: as a whole, so that whether it still reads is told nobody before its end."""
 
 Outcome = Literal["done", "refused", "failed", "cut", "cancelled", "left"]
 """How it ended; ``cut`` after its first byte, ``cancelled`` by an admin, ``left`` by its client."""
@@ -52,7 +53,7 @@ class Flight:
     mistaken: list[HostName] = field(default_factory=list[HostName])
     """Hosts that answered with another model; nothing of it was passed on."""
     receipt: Receipt | None = None
-    """Once it is whole."""
+    """What it used and waited, once its work is over, also where it broke; None before."""
     outcome: Outcome | None = None
     error: BaseException | None = None
     """Why it is not whole."""
@@ -71,7 +72,8 @@ class Flight:
 
     def begins(self, by: Candidate, now: float, seen: HostSnapshot | None = None) -> None:
         """This one is sent the request; after a failure it is not the first."""
-        self.by, self.seen, self.step, self.state = by, seen, None, "reading"
+        self.by, self.seen, self.step = by, seen, None
+        self.state = "reading" if self.is_stream else "answering"
         self.sent_at, self.first_at, self.count = now, None, int
 
     def heard(self, now: float) -> None:

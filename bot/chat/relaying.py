@@ -114,8 +114,7 @@ class Relaying:
             request.id, request.user, request.form, model, is_stream=request.is_stream
         ) as flight:
             async with flight.scope:
-                flight.receipt = await self._answer(request, sink, flight)
-        return flight.receipt
+                return await self._answer(request, sink, flight)
 
     async def _answer(self, request: RelayRequest, sink: Sink, flight: Flight) -> Receipt:
         judge = partial(self._judge, request)
@@ -242,6 +241,7 @@ class Relaying:
             attempts=tuple(relay.flight.attempts),
             choice_reason=request.resolved.model_reason,
         )
+        relay.flight.receipt = receipt
         if relay.has_written:
             self._tally.note(request.id, request.user, None, receipt, has_text=True)
         return receipt

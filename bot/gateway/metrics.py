@@ -114,7 +114,7 @@ class Metrics(Collector):
                 return
 
     def _count(self, flight: Flight) -> None:
-        by, whole = flight.by, flight.receipt
+        by, used = flight.by, flight.receipt
         key = flight.model if by is None else by.model
         # Whoever was asked has it; what a client wrote is only ever a known key.
         is_known = by is not None or key in self._built.catalog.all_model_keys()
@@ -126,20 +126,21 @@ class Metrics(Collector):
             self._fallbacks(attempt.kind or UNKNOWN).inc()
         if flight.ended_at is not None:
             self._duration(flight.form).observe(flight.ended_at - flight.began_at)
-        if whole is not None:
-            self._count_whole(flight, whole, model, where)
+        # Where nobody was sent it nothing was used, and nobody knows how long it stood in a line.
+        if used is not None and flight.sent_at is not None:
+            self._count_used(flight, used, model, where)
 
-    def _count_whole(self, flight: Flight, whole: Receipt, model: str, where: str) -> None:
-        usage, timing = whole.usage, whole.timing
-        if timing.first_token_s is not None:
+    def _count_used(self, flight: Flight, used: Receipt, model: str, where: str) -> None:
+        usage, timing = used.usage, used.timing
+        if flight.first_at is not None:
             state = "cold" if timing.load_s else "warm"
-            self._first(model, where, state).observe(timing.wait_s)
+            self._first(model, where, state).observe(flight.first_at - flight.began_at)
         if timing.generation_s and usage.completion_tokens > 1:
             apart_s = timing.generation_s / (usage.completion_tokens - 1)
             self._per_token(model, where).observe(apart_s)
         self._queue(where).observe(timing.queue_s)
-        # What failed before is no work of Lantern's own.
-        if not flight.attempts:
+        # What failed before is no work of Lantern's own, and a silence before a cut is not either.
+        if flight.outcome == "done" and not flight.attempts:
             own_s = timing.total_s - timing.wait_s - timing.generation_s
             self._overhead().observe(max(0.0, own_s))
         counts = {
@@ -153,8 +154,8 @@ class Metrics(Collector):
             # Shown all the same: a series begins with its labels.
             if count:
                 tokens.inc(count)
-        if whole.provider is not None:
-            self._cost(where, model).inc(whole.cost_micro_usd / 1e6)
+        if used.provider is not None:
+            self._cost(where, model).inc(used.cost_micro_usd / 1e6)
 
     def collect(self) -> Iterator[Metric]:
         """What stands now."""

@@ -122,19 +122,17 @@ def flight_object(flight: Flight, began: str, now: float) -> Object:
         now: On the event loop's clock; of one that ended it is not looked at.
     """
     now = now if flight.ended_at is None else flight.ended_at
-    whole, by = flight.receipt, flight.by
-    tokens = flight.count() if whole is None else whole.usage.completion_tokens
+    used, by = flight.receipt, flight.by
+    tokens = flight.count() if used is None else used.usage.completion_tokens
     answered_s = None if flight.first_at is None else now - flight.first_at
-    if whole is not None:
-        answered_s = whole.timing.generation_s
+    if used is not None:
+        answered_s = used.timing.generation_s
     speed = None
     # One token, or several in one read, were shown as a thousand a second, and for good.
     if answered_s is not None and answered_s >= TIMED_S and tokens >= MEASURABLE_REPLY:
         # The first token began the time; the rest were timed.
         speed = (tokens - 1) / answered_s
-    first_s = None
-    if flight.first_at is not None and flight.sent_at is not None:
-        first_s = flight.first_at - flight.sent_at
+    first_s = None if flight.first_at is None else flight.first_at - flight.began_at
     return {
         "id": flight.id,
         "key": str(flight.user).partition(":")[2],
@@ -146,24 +144,27 @@ def flight_object(flight: Flight, began: str, now: float) -> Object:
         "state": flight.state,
         **_place_object(flight),
         "firstTokenSeconds": _rounded(first_s),
-        "outputTokens": tokens,
+        "outputTokens": None if flight.state == "answering" and used is None else tokens,
         "tokensPerSecond": _rounded(speed),
     }
 
 
 def ended_object(flight: Flight, began: str, status: int) -> Object:
     """One request after its end, with what it used."""
-    told = flight_object(flight, began, 0.0)
-    whole = flight.receipt
+    told, used = flight_object(flight, began, 0.0), flight.receipt
+    # Of an answer that broke off nobody told it.
+    usage = used.usage if used is not None and used.usage.prompt_tokens else None
+    # Of whoever left a line nobody has noted how long it stood there.
+    timing = used.timing if used is not None and flight.sent_at is not None else None
     return {
         **{name: value for name, value in told.items() if name not in ("state", "wait")},
         "outcome": flight.outcome,
         "status": status,
-        "inputTokens": whole.usage.prompt_tokens if whole else None,
-        "cachedTokens": whole.usage.cached_tokens if whole else None,
-        "queueSeconds": _rounded(whole.timing.queue_s) if whole else None,
-        "loadSeconds": _rounded(whole.timing.load_s) if whole else None,
-        "costUsd": whole.cost_micro_usd / 1e6 if whole else 0.0,
+        "inputTokens": usage.prompt_tokens if usage else None,
+        "cachedTokens": usage.cached_tokens if usage else None,
+        "queueSeconds": _rounded(timing.queue_s) if timing else None,
+        "loadSeconds": _rounded(timing.load_s) if timing else None,
+        "costUsd": used.cost_micro_usd / 1e6 if used else 0.0,
         "route": route_object(flight.route, flight.by),
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from clocks import LoopClock, WallClock
+from structlog.testing import capture_logs
 
 from bot.chat.flights import Flight
 from bot.domain.errors import StoreUnavailable
@@ -17,6 +18,7 @@ from bot.gateway.picture import flight_object
 from bot.gateway.watching import PROGRESS_S
 from bot.policy.keys import ApiKey
 from bot.policy.ratelimit import RateRule
+from bot.sim.journal import PredictionStarted
 from bot.store.keys import KeyStore
 from tests.gateway.gate import chat, gate, viewer
 from tests.helpers.house import GEMMA, QWEN, sim
@@ -150,6 +152,62 @@ async def test_requests_under_way_are_shown_with_their_speed(
         await seen.until("request.end")
         while (await seen.until("state"))["requests"]:
             pass
+
+
+@pytest.mark.parametrize("outcome", ["done", "left", "cut"])
+async def test_what_its_client_waited_is_told_however_its_answer_ended(
+    tmp_path: Path, loop_clock: LoopClock, outcome: str
+) -> None:
+    async with (
+        gate(tmp_path, sim("one", QWEN)) as it,
+        viewer(it) as seen,
+        asyncio.TaskGroup() as tasks,
+    ):
+        one, host = it.house.hosts["one"], it.house.lantern.fleet.host(HostName("one"))
+        one.faults.stall_load(at=0.5)
+        one.faults.stall_after_tokens(8)
+        with capture_logs() as logs:
+            asking = tasks.create_task(it.ask(CHAT, chat(QWEN.key, stream=True)))
+            await host.until(lambda now: now.load is not None and now.load.fraction >= 0.5)
+            loop_clock.passes(4.0)
+            one.faults.clear("stall_load")
+            first = await seen.until("request.first_token")
+            loop_clock.passes(2.0)
+            if outcome == "left":
+                asking.cancel()
+            elif outcome == "cut":
+                one.kill()
+            one.faults.clear("stall_after_tokens")
+            end = await seen.until("request.end")
+        assert end["outcome"] == outcome
+        # From its arrival, as the metric of that name has it.
+        assert (first["firstTokenSeconds"], end["firstTokenSeconds"]) == (4.0, 4.0)
+        assert (end["queueSeconds"], end["loadSeconds"]) == (0.0, 4.0)
+        [line] = [line for line in logs if line["event"] == "request"]
+        assert (line["first_token_s"], line["waited_s"]) == (4.0, 4.0)
+        # Of a stream that broke off nobody told what was read.
+        assert (end["inputTokens"] is None) == (outcome != "done")
+        samples = (await it.ask("/metrics", method="GET")).body.decode()
+        labels = f'host="one",model="{QWEN.key}",state="cold"'
+        assert f"lantern_time_to_first_token_seconds_sum{{{labels}}} 4.0" in samples
+
+
+async def test_a_whole_answer_under_way_is_told_as_one_of_which_nothing_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "STATE_S", 0.05)
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
+        it.house.hosts["one"].faults.stall_after_tokens(8)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(it.ask(CHAT, chat(QWEN.key)))
+            await it.house.hosts["one"].journal.wait_for(PredictionStarted)
+            flight: dict[str, Any] = {"host": None, "state": "loading"}
+            while flight["state"] not in ("reading", "answering"):
+                flight = next(iter((await seen.until("state"))["requests"]), flight)
+            # It was called reading, with no token, to its last word.
+            assert (flight["state"], flight["outputTokens"]) == ("answering", None)
+            it.house.hosts["one"].faults.clear()
+        assert (await seen.until("request.end"))["outputTokens"] > 8
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,8 @@ async def test_a_request_appears_and_is_cancelled(tmp_path: Path) -> None:
         await recent.get_by_text("cancelled").wait_for()
         await recent.get_by_role("button", name="Why request").click()
         await recent.locator(".why").get_by_text("one", exact=True).wait_for()
+        # As of an answer that was whole: of what was ended it told no load.
+        await recent.locator(".why").get_by_text(re.compile(r"load [\d.]+ s")).wait_for()
         assert seen.is_clean()
 
 

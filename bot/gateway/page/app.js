@@ -50,15 +50,11 @@ function measure(requests) {
   state.speed = [...state.speed.filter((p) => p[0] > now - KEEP_S), [now, speed < 0.05 ? 0 : speed]];
 }
 
-/** What its asker waited for the first token: the host's own time is the last part of it alone. */
-const waited = (r) => (r.firstTokenSeconds === null ? null : (r.queueSeconds || 0) + (r.loadSeconds || 0) + r.firstTokenSeconds);
-
 function waits(snapshot) {
   // By the gateway's own clock: this machine's may be another hour.
   const now = Date.now() / 1000, behind = now - Date.parse(snapshot.at) / 1000;
   return snapshot.recent.filter((r) => r.firstTokenSeconds !== null)
-    .map((r) => [r, waited(r)])
-    .map(([r, waited]) => [Date.parse(r.began) / 1000 + behind + waited, waited])
+    .map((r) => [Date.parse(r.began) / 1000 + behind + r.firstTokenSeconds, r.firstTokenSeconds])
     .filter((p) => p[0] > now - KEEP_S).sort((a, b) => a[0] - b[0]);
 }
 
@@ -86,8 +82,7 @@ function hear(event) {
     case "request.first_token":
       upsert(event);
       if (event.firstTokenSeconds !== null) {
-        const waited = event.seconds;
-        state.firsts = [...state.firsts.filter((p) => p[0] > Date.now() / 1000 - KEEP_S), [Date.now() / 1000, waited]];
+        state.firsts = [...state.firsts.filter((p) => p[0] > Date.now() / 1000 - KEEP_S), [Date.now() / 1000, event.firstTokenSeconds]];
       }
       break;
     case "request.end":
@@ -231,7 +226,7 @@ function Host({ host }) {
   </article>`;
 }
 
-const WORDS = { queued: "waiting", loading: "loading", reading: "reading", streaming: "answering" };
+const WORDS = { queued: "waiting", loading: "loading", reading: "reading", answering: "answering as a whole", streaming: "answering" };
 
 function Doing({ r }) {
   const wait = r.wait || {};
@@ -257,7 +252,9 @@ const ENDS = { done: "good", whole: "good", failed: "bad", cut: "bad", left: "",
 
 function Why({ r }) {
   const route = r.route || { rejected: [] };
-  const parts = [["queue", r.queueSeconds], ["load", r.loadSeconds], ["first token after it", r.firstTokenSeconds]].filter((p) => p[1]);
+  const waited = (r.queueSeconds || 0) + (r.loadSeconds || 0);
+  const rest = r.firstTokenSeconds === null ? null : Math.max(0, r.firstTokenSeconds - waited);
+  const parts = [["queue", r.queueSeconds], ["load", r.loadSeconds], [`first token${waited ? " after it" : ""}`, rest]].filter((p) => p[1]);
   return html`<div class="why"><p>${route.host ? html`${route.provider ? "☁ " : ""}<b>${route.host}</b>: ${route.reason}` : route.reason || "Nobody was found."}
     ${route.predicted !== null && route.predicted !== undefined ? html` <span class="soft">(predicted ${seconds(route.predicted)})</span>` : null}</p>
     ${parts.length ? html`<p class="soft">${parts.map((p) => `${p[0]} ${seconds(p[1])}`).join(" · ")}</p>` : null}
@@ -274,7 +271,7 @@ function Recent({ recent }) {
         onClick=${() => flip(r.id)}>${open === r.id ? "▾" : "▸"}</button> ${ago(r.began)} <span class="soft slim">${r.key}</span></td>
         <td class="wide"><span class="key">${r.model}</span></td><td class="slim">${r.route?.provider ? "☁ " : ""}${r.host || r.route?.host || "–"}</td>
         <td><span class=${`tag ${r.status === 200 ? "good" : ENDS[r.outcome] || "bad"}`}>${r.status === 200 ? "answered" : `${r.outcome} ${r.status}`}</span></td>
-        <td class="num slim">${r.inputTokens ?? ""}</td><td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${seconds(waited(r))}</td>
+        <td class="num slim">${r.inputTokens ?? ""}</td><td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${seconds(r.firstTokenSeconds)}</td>
         <td class="num slim">${r.tokensPerSecond ? `${amount(r.tokensPerSecond)} tok/s` : ""}</td><td class="num slim">${r.costUsd ? money(r.costUsd) : ""}</td></tr>
         ${open === r.id ? html`<tr key=${`${r.id}-why`}><td colspan="9" style=${{ padding: 0 }}><${Why} r=${r} /></td></tr>` : null}`)}
       </tbody></table></div>` : html`<p class="empty">No request has ended yet. <a href="#play">Try one</a>, or <a href="#connect">connect a client</a>.</p>`}
