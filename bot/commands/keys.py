@@ -11,6 +11,7 @@ from bot.app import utcnow
 from bot.commands.once import is_made, place_of, print_json
 from bot.documents.values import parse_seconds
 from bot.domain.errors import RequestRefused, UnknownName
+from bot.policy.budget import dollars_text
 from bot.policy.keys import ALPHABET, LENGTH, SCOPES, ApiKey, KeyScope, make_key
 from bot.policy.names import nearest
 from bot.settings import Loaded
@@ -121,12 +122,11 @@ async def list_keys(loaded: Loaded, *, as_json: bool) -> None:
             key.prefix,
             ", ".join(key.scopes),
             ", ".join(key.models) or "all",
-            "" if key.daily_micro_usd is None else f"${key.daily_micro_usd / 1_000_000:g}",
+            "" if key.daily_micro_usd is None else dollars_text(key.daily_micro_usd),
             str(told["rate"] or ""),
             str(told["last_used"] or "never"),
             # Whoever looks why a client is refused sees it here.
-            f"{'over since ' if 0 < (key.expires_at_ms or 0) <= now_ms else ''}"
-            f"{told['expires'] or 'never'}",
+            f"{'over since ' if key.is_over(now_ms) else ''}{told['expires'] or 'never'}",
         )
         for key, told in ((key, key.record()) for key in known)
     ]

@@ -18,7 +18,7 @@ from bot.store.keys import KeyStore
 from bot.store.ledger import By
 
 OTHERS = "others"
-"""Everybody without a key: people in Discord and at terminals, and keys that were revoked."""
+"""Everybody without a key: people in Discord and at terminals."""
 
 _BY: Mapping[str, By] = {"model": "model", "host": "answered_by", "key": "user", "day": "day"}
 
@@ -71,13 +71,14 @@ async def key_objects(built: Lantern) -> list[Object]:
             re.sub("_(.)", lambda found: found[1].upper(), name): value
             for name, value in key.record().items()
         }
-        found.append({**told, "today": _line_object(used)})
+        is_over = key.is_over(built.database.now_ms())
+        found.append({**told, "over": is_over, "today": _line_object(used)})
     return found
 
 
 async def _names(built: Lantern) -> dict[str, str]:
-    """Keys by the hashes under which the ledger knows them."""
-    names = [key.name for key in await KeyStore(built.database).all()]
+    """Keys, also revoked ones, by the hashes under which the ledger knows them."""
+    names = await KeyStore(built.database).names()
     callers = [Caller(name) for name in (*names, "loopback")]
     return {built.providers.ledger_name(caller.user): caller.name for caller in callers}
 

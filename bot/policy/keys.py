@@ -51,6 +51,10 @@ class ApiKey:
         """What may be shown of it: enough to tell it from others, too little to open a door."""
         return f"lantern_{self.id}…"
 
+    def is_over(self, now_ms: int) -> bool:
+        """Has its time come to an end?"""
+        return self.expires_at_ms is not None and now_ms >= self.expires_at_ms
+
     def record(self) -> dict[str, object]:
         """What programs are told of it, at a terminal and over HTTP; nothing that opens a door."""
         moments = (self.created_at_ms, self.last_used_ms, self.expires_at_ms)
@@ -99,7 +103,7 @@ def is_right(key: str, known: ApiKey | None, now_ms: int) -> bool:
     matches = hmac.compare_digest(digest_of(key), stored)
     if known is None or not matches:
         return False
-    return known.expires_at_ms is None or now_ms < known.expires_at_ms
+    return not known.is_over(now_ms)
 
 
 def may_ask_for(patterns: Sequence[str], name: str, models: Sequence[str] = ()) -> bool:

@@ -15,7 +15,9 @@ INSERT INTO api_key VALUES (
 )
 """
 _ALL = "SELECT * FROM api_key ORDER BY name"
+_NAMES = "SELECT name FROM api_key UNION SELECT name FROM revoked_key"
 _REVOKE = "DELETE FROM api_key WHERE name = ?"
+_NAME_STAYS = "INSERT OR IGNORE INTO revoked_key VALUES (?)"
 # The clock may be set back, and two requests may end out of order.
 _USED = "UPDATE api_key SET last_used_ms = max(coalesce(last_used_ms, 0), ?) WHERE id = ?"
 
@@ -62,9 +64,21 @@ class KeyStore:
         """Every key, by name."""
         return tuple(_key(row) for row in await self._database.fetch(_ALL))
 
+    async def names(self) -> frozenset[str]:
+        """The name of every key there is or was, but for those revoked before names were kept."""
+        return frozenset(row["name"] for row in await self._database.fetch(_NAMES))
+
     async def revoke(self, name: str) -> bool:
-        """Deletes a key for good; False where there is none of this name."""
-        return await self._database.execute(_REVOKE, (name,)) > 0
+        """Deletes a key for good, but for its name; False where there is none of this name."""
+
+        def change(connection: sqlite3.Connection) -> bool:
+            if not connection.execute(_REVOKE, (name,)).rowcount:
+                return False
+            # The ledger knows it by a hash alone: what a leaked key had cost was told of nobody.
+            connection.execute(_NAME_STAYS, (name,))
+            return True
+
+        return await self._database.write(change)
 
     async def used(self, public_part: str, at_ms: int) -> None:
         """Notes when a key was last used."""

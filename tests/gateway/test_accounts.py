@@ -12,6 +12,7 @@ from bot.domain.cloud import Price, PriceStep
 from bot.fleet.connection import Connection
 from bot.policy.ratelimit import RateRule
 from bot.sim.journal import LoadStarted
+from bot.store.keys import KeyStore
 from tests.gateway.gate import Gate, chat, gate, in_two_reads
 from tests.helpers.house import GEMMA, GUARD_S, QWEN, cloud, sim
 
@@ -74,6 +75,32 @@ async def test_usage_is_told_by_key_model_host_and_day(tmp_path: Path) -> None:
         for query in ("by=user", "since=yesterday", "since=2026-13-01", "since=d"):
             refused = await it.ask(f"/admin/usage?{query}", method="GET", Authorization=boss)
             assert (refused.status, query) == (422, query)
+
+
+async def test_what_a_revoked_key_used_is_told_by_its_name(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        await it.house.ask("hi", model=QWEN.key)
+        boss, leaked = await it.key("boss", "admin"), await it.key("leaked")
+        await it.ask(CHAT, chat(QWEN.key, max_tokens=3), Authorization=leaked)
+        assert await KeyStore(it.house.lantern.database).revoke("leaked")
+        told = await got(it, "/admin/usage?by=key", Authorization=boss)
+        lines = {line["name"]: line["requests"] for line in told["lines"]}
+        assert lines == {"leaked": 1, "others": 1}
+        keys = (await got(it, "/admin/keys", Authorization=boss))["keys"]
+        assert [key["name"] for key in keys] == ["boss"]
+
+
+async def test_a_key_that_is_over_is_told_as_that(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        boss, now_ms = await it.key("boss", "admin"), it.house.lantern.database.now_ms()
+        await it.key("late", expires_at_ms=now_ms - 1)
+        await it.key("good", expires_at_ms=now_ms + 3_600_000)
+        keys = (await got(it, "/admin/keys", Authorization=boss))["keys"]
+        assert {key["name"]: key["over"] for key in keys} == {
+            "boss": False,
+            "good": False,
+            "late": True,
+        }
 
 
 async def test_a_keys_daily_limit_stops_providers_and_no_host(tmp_path: Path) -> None:

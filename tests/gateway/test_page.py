@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from bot.app import utcnow
+from bot.gateway import doors, events
 from bot.gateway.server import GatewayRules, gateway
 from bot.gateway.sinks import LIFE
 from bot.sim.models import GB, SimModel
+from bot.store.keys import KeyStore
 from tests.gateway.gate import LOOPBACK, Gate, chat, gate
 from tests.helpers.house import GEMMA, QWEN, sim
 
@@ -198,6 +200,53 @@ async def test_a_key_is_asked_for_and_kept_for_the_tab(tmp_path: Path) -> None:
             assert strong.removeprefix("Bearer ") not in shown
             # A refused key is a 401 that the browser writes down by itself.
             assert [x for x in seen.complaints if "401" not in x and "403" not in x] == []
+
+
+async def test_a_key_that_is_over_is_told_from_a_good_one(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        boss, now_ms = await it.key("boss", "admin"), it.house.lantern.database.now_ms()
+        await it.key("late", expires_at_ms=now_ms - 1)
+        await it.key("good", expires_at_ms=now_ms + 3_600_000)
+        async with browser_at(it.base) as seen:
+            await seen.page.get_by_label("Key").fill(boss.removeprefix("Bearer "))
+            await seen.page.get_by_role("button", name="Open").click()
+            await seen.settled()
+            await seen.page.get_by_role("link", name="Keys").click()
+            ends = {
+                name: seen.page.get_by_role("row", name=name).locator("td").last
+                for name in ("late", "good", "boss")
+            }
+            minute = r"\d{4}-\d\d-\d\d \d\d:\d\d"
+            # Ended and ending today had the same date, and nothing else.
+            assert re.fullmatch(f"over since {minute}", await ends["late"].inner_text())
+            assert re.fullmatch(minute, await ends["good"].inner_text())
+            assert await ends["boss"].inner_text() == "never"
+
+
+async def test_a_page_whose_key_ended_says_so_and_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "KEYS_S", 0.0)
+    monkeypatch.setattr(events, "LOOK_S", 0.05)
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        strong = {name: await it.key(name, "admin") for name in ("old", "new")}
+        async with browser_at(it.base) as seen:
+            entry = seen.page.get_by_label("Key")
+            door = seen.page.get_by_role("button", name="Open")
+            await entry.fill(strong["old"].removeprefix("Bearer "))
+            await door.click()
+            await seen.settled()
+            assert await KeyStore(it.house.lantern.database).revoke("old")
+            # Nothing happens in the fleet and nobody presses anything: the line itself ends.
+            await seen.page.get_by_role("alert").get_by_text("That key was refused").wait_for()
+            assert await seen.page.get_by_role("article", name="Host one").count() == 0
+            await entry.fill(strong["new"].removeprefix("Bearer "))
+            await door.click()
+            await seen.settled()
+            await seen.page.get_by_role("article", name="Host one").wait_for()
+            # The one of a first visit without a key: told by the event it knocked no second time.
+            [refused] = seen.complaints
+            assert "401" in refused
 
 
 async def test_a_host_that_goes_away_shows(tmp_path: Path) -> None:

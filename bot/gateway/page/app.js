@@ -2,7 +2,7 @@
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from "/page/preact.js";
 import { act, ask, connect, forgetKey, keyInUse, useKey } from "/page/wire.js";
 import { Play, Connect } from "/page/talk.js";
-import { amount, ago, bytes, count, left, money, seconds, hue } from "/page/words.js";
+import { amount, ago, bytes, count, left, moment, money, seconds, hue } from "/page/words.js";
 
 const KEEP_S = 600;
 
@@ -333,14 +333,19 @@ function Usage() {
 
 function Keys() {
   const [told, setTold] = useState(null), [wrong, setWrong] = useState("");
-  useEffect(() => { ask("/admin/keys").then(setTold, (e) => setWrong(e.message)); }, []);
+  useEffect(() => {
+    const look = () => ask("/admin/keys").then((t) => { setTold(t); setWrong(""); }, (e) => setWrong(e.message));
+    look();
+    const again = setInterval(look, 10000);
+    return () => clearInterval(again);
+  }, []);
   const keys = told?.keys || [];
   return html`<section class="panel" aria-label="Keys"><header><h2>Keys</h2><span class="aside">made and revoked on the machine itself</span></header>
     ${wrong ? html`<p class="empty">${wrong}</p>` : null}
     ${keys.length ? html`<div class="scroll"><table><thead><tr><th>Name</th><th>Key</th><th>May</th><th>Models</th><th class="num">Today</th><th>Rate</th><th>Last used</th><th>Ends</th></tr></thead><tbody>
       ${keys.map((k) => html`<tr key=${k.name}><td>${k.name}</td><td class="mono">${k.prefix}</td><td>${k.scopes.join(", ")}</td><td>${k.models.join(", ") || "all"}</td>
       <td class="num">${k.today.costUsd || k.dailyUsd !== null ? money(k.today.costUsd) : ""}${k.dailyUsd === null ? "" : ` of ${money(k.dailyUsd)}`}</td><td>${k.rate || ""}</td>
-      <td>${k.lastUsed ? ago(k.lastUsed) : "never"}</td><td>${k.expires ? k.expires.slice(0, 10) : "never"}</td></tr>`)}
+      <td>${k.lastUsed ? ago(k.lastUsed) : "never"}</td><td class="tight">${k.over ? html`<span class="tag bad">over</span> since ` : ""}${k.expires ? moment(k.expires) : "never"}</td></tr>`)}
     </tbody></table></div>` : told ? html`<p class="empty">No key was made: only this machine may ask.</p>` : null}
     <div class="pad"><pre class="sample">lantern keys add editor --scope inference --rate 60/min
 lantern keys add me --scope admin --scope inference

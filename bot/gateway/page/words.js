@@ -16,6 +16,8 @@ export function ago(moment) {
   if (s < 3600) return `${Math.round(s / 60)} min ago`;
   return s < 86400 ? `${Math.round(s / 3600)} h ago` : moment.slice(0, 10);
 }
+/** A moment on this machine's clock, to the minute. */
+export const moment = (iso) => new Date(iso).toLocaleString("sv", { dateStyle: "short", timeStyle: "short" });
 /** One colour for a model, wherever it stands. */
 export function hue(key) {
   let sum = 7;
