@@ -17,7 +17,7 @@ from bot.cloud.reservation import reservation
 from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot, ProviderStanding
 from bot.domain.errors import BRIEFLY, Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
-from bot.policy.budget import refusal
+from bot.policy.budget import dollars_text, refusal
 from bot.policy.dialects import thinking_room
 from bot.policy.pricing import PLAN, likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, user_hash
@@ -327,7 +327,7 @@ class Providers:
             worst = worst_cost(price, prompt_tokens, room)
             short = refusal(self._billing.accounts(config.name), worst)
             if not reason and short:
-                reason = f"it may cost up to ${worst / 1e6:.4f}; {short}"
+                reason = f"it may cost up to {dollars_text(worst)}; {short}"
                 brief = BRIEFLY[FailureKind.BUDGET]
             # A stand-in's price is held and charged, but no route is compared by it.
             worst = worst if price.is_known else None

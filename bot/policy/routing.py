@@ -7,6 +7,7 @@ from bot.domain.chat import Candidate, Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
 from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
+from bot.policy.budget import dollars_text
 from bot.policy.prediction import (
     BLIND,
     Outlook,
@@ -261,7 +262,7 @@ def _cloud(
         else:
             cost = provider.cost_micro_usd
             words = "price unknown" if cost is None else "free"
-            words = f"at most ${cost / 1e6:.4f}" if cost else words
+            words = f"at most {dollars_text(cost)}" if cost else words
             candidate = Candidate(
                 provider.model,
                 provider=name,

@@ -93,7 +93,7 @@ async def test_a_refusal_says_what_the_call_may_cost_and_is_news_when_it_is() ->
         at.state.answer = LedgerAnswer(
             0, (TODAY,), "the daily budget is spent", (NEWS,), renews_in_s=60.0
         )
-        words = r"^zai may cost up to \$2500\.0000, but the daily budget is spent\.$"
+        words = r"^zai may cost up to \$2500\.00, but the daily budget is spent\.$"
         with pytest.raises(Unavailable, match=words) as raised:
             await at.billing.book(BOOKING)
         assert (raised.value.kind, raised.value.retry_after_s) == (FailureKind.BUDGET, 60.0)

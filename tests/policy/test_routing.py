@@ -476,8 +476,9 @@ def test_a_provider_nobody_configured_is_said() -> None:
 @pytest.mark.parametrize(
     ("cost", "reason"),
     [
+        (30, "cloud, at most $0.000030"),
         (4000, "cloud, at most $0.0040"),
-        (100_000_000, "cloud, at most $100.0000"),
+        (100_000_000, "cloud, at most $100.00"),
         (0, "cloud, free"),
         (None, "cloud, price unknown"),
     ],
