@@ -152,9 +152,9 @@ def _say_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
-def _loaded(config: Path | None, *, for_hosts: bool = False) -> Loaded:
+def _loaded(config: Path | None, *, for_hosts: bool = False, needs_secrets: bool = True) -> Loaded:
     """The settings, with logs on standard error that speak of errors alone."""
-    loaded = load_settings(config, os.environ, Path.cwd())
+    loaded = load_settings(config, os.environ, Path.cwd(), needs_secrets=needs_secrets)
     if for_hosts and not loaded.settings.hosts:
         missing = (
             "no hosts are configured; set LANTERN_HOSTS=address:port or `hosts:` in config.yaml"
@@ -338,6 +338,11 @@ def unload(
 # --- keys ----------------------------------------------------------------------------------
 
 
+def _loaded_for_keys(config: Path | None) -> Loaded:
+    # Who makes or revokes one at a terminal has not what the service is given to ask providers.
+    return _loaded(config, needs_secrets=False)
+
+
 @keys_cli.command("add")
 def keys_add(
     name: Annotated[str, typer.Argument(help="Whose it is: `editor`, `ada's laptop`.")],
@@ -369,7 +374,7 @@ def keys_add(
         )
     except RequestRefused as refused:
         raise typer.BadParameter(refused.user_message) from refused
-    run_async(add_key(_loaded(config), shown, key, as_json=as_json))
+    run_async(add_key(_loaded_for_keys(config), shown, key, as_json=as_json))
 
 
 @keys_cli.command("list")
@@ -377,7 +382,7 @@ def keys_list(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every key: what it may do, when it was last used."""
     from bot.commands.keys import list_keys
 
-    run_async(list_keys(_loaded(config), as_json=as_json))
+    run_async(list_keys(_loaded_for_keys(config), as_json=as_json))
 
 
 @keys_cli.command("revoke")
@@ -387,7 +392,7 @@ def keys_revoke(
     """Takes a key's power away, at once and for good."""
     from bot.commands.keys import revoke_key
 
-    run_async(revoke_key(_loaded(config), name))
+    run_async(revoke_key(_loaded_for_keys(config), name))
 
 
 # --- configuration -------------------------------------------------------------------------

@@ -692,6 +692,19 @@ def test_a_key_that_is_asked_for_wrongly_is_bad_usage_and_none_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_keys_need_no_secret_of_providers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    provider = "{base_url: http://cloudy/v1, model: big, api_key_env: CLOUDY_KEY}"
+    (tmp_path / "config.yaml").write_text(f"providers: {{cloudy: {provider}}}\n")
+    # In another shell than the service's a leaked key could not be revoked.
+    for words in (("add", "editor"), ("list",), ("revoke", "editor")):
+        assert run("keys", *words) == 0
+    capsys.readouterr()
+    assert run("usage") == 78
+    assert "CLOUDY_KEY, which is set nowhere" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_second_key_of_one_name_is_a_failure_and_no_bad_usage(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -63,13 +63,16 @@ _NAMESAKE = 0.85
 """
 
 
-def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) -> Loaded:
+def load_settings(
+    config: Path | None, environ: Mapping[str, str], cwd: Path, *, needs_secrets: bool = True
+) -> Loaded:
     """The settings; environment beats ``.env``, secret files, the config file and defaults.
 
     Args:
         config: the file given by ``--config``, if any.
         environ: the process's environment.
         cwd: the working directory.
+        needs_secrets: whether a variable that is named for a secret must be set.
 
     Raises:
         ConfigError: something is wrong; lists every fault with its place.
@@ -101,7 +104,13 @@ def load_settings(config: Path | None, environ: Mapping[str, str], cwd: Path) ->
     by_variables, hosts_merged = merge_hosts(reduce(Layer.over, layers[:3]), from_file)
     merged, dead = follow_pointers(reduce(Layer.over, (by_variables, *layers[3:])), variables)
 
-    found = (*dotenv.faults, *secrets.faults, *document.faults, *written, *dead)
+    found = (
+        *dotenv.faults,
+        *secrets.faults,
+        *document.faults,
+        *written,
+        *(dead if needs_secrets else ()),
+    )
     settings = _faultless(merged, layers, variables, found, are_hosts_merged=bool(hosts_merged))
     return Loaded(
         settings=settings,
