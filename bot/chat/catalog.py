@@ -420,7 +420,8 @@ def _mark(
             return f"loading {host.load.fraction:.0%} · {host.name}"
         if host.state in AWAY:
             return f"host {host.state} · ~{seconds_text(seconds)} · {host.name}"
-        leaving = [instance.model_key.rpartition("/")[2] for instance in soonest.evicts]
+        # Whole keys: `b/big` in the row of `a/big` read as if it evicted itself.
+        leaving = [instance.model_key for instance in soonest.evicts]
         more = f" and {len(leaving) - 1} more" if len(leaving) > 1 else ""
         room = f" · must evict {leaving[0]}{more}" if leaving else ""
         return f"cold · ~{seconds_text(seconds)} · {host.name}{room}"

@@ -446,7 +446,7 @@ BIG_THERE = Instance(InstanceId("big"), BIG.key, own=True)
 
 
 def test_how_a_model_stands_is_said_in_a_few_words() -> None:
-    assert standing_of(TIGHT) == "cold · ~7.2 s · alpha · must evict small"
+    assert standing_of(TIGHT) == "cold · ~7.2 s · alpha · must evict lab/small"
     assert standing_of(replace(TIGHT, instances=())) == "cold · ~6.7 s · alpha"
     assert standing_of(replace(TIGHT, instances=(BIG_THERE,))) == "warm · alpha"
     away = replace(TIGHT, state="down", reason="10.0.0.1:1234 refuses")
@@ -498,7 +498,7 @@ def test_two_that_must_leave_are_counted() -> None:
         replace(small, identifier=InstanceId(name), model_key=ModelKey(name), size_bytes=4 * 10**9)
         for name in ("lab/a", "lab/b")
     )
-    assert standing_of(replace(TIGHT, instances=halves)).endswith("must evict a and 1 more")
+    assert standing_of(replace(TIGHT, instances=halves)).endswith("must evict lab/a and 1 more")
 
 
 @pytest.mark.parametrize(
