@@ -290,14 +290,17 @@ def nobody(
     ``kept_here`` is why no provider may be asked, where none may.
     """
     attempts, route = relay.flight.attempts, relay.route
+    kinds = [a.kind for a in (*attempts, *route.rejected) if a.kind]
+    kinds += [_TOLD[r.brief] for r in route.rejected if r.brief in _TOLD]
+    if kinds and all(kind is FailureKind.BAD_REQUEST for kind in kinds):
+        # Whoever has the model does not take it: that others have it not is no way out.
+        return NoCandidates(" ".join(a.reason for a in attempts), kinds)
     words = [f"Nobody can answer with `{relay.request.resolved.model}` now."]
     words += [f"{a.where}: {a.reason}" for a in attempts]
     # "zai: local only" told the client of a `/v1/responses` nothing.
     words += [f"{r.where}: {r.reason}" for r in route.rejected if not (kept_here and r.is_cloud)]
     if kept_here and any(r.is_cloud for r in route.rejected):
         words.append(f"No provider was asked: {kept_here}.")
-    kinds = [a.kind for a in (*attempts, *route.rejected) if a.kind]
-    kinds += [_TOLD[r.brief] for r in route.rejected if r.brief in _TOLD]
     return NoCandidates(
         " ".join(words),
         kinds,

@@ -1,9 +1,9 @@
 """``/admin``: what an admin may see and do over HTTP; who may come in, the doors have said."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, cast
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -284,15 +284,15 @@ class Admin:
         """A model of this very name; a program that nearly says one is told so.
 
         Raises:
-            UnknownName: no host has it.
             NoCandidates: no host answers, so nothing is known of models.
-            Problem: it is to answer chats, and cannot.
+            Problem: no host has it, or it is to answer chats and cannot.
         """
         known = self._built.catalog.all_model_keys()
         if not known:
             self._built.catalog.any_model(name)
         if name not in known:
-            raise UnknownName("model", name, nearest(name, tuple(known)))
+            told = UnknownName("model", name, nearest(name, tuple(known))).user_message
+            raise Problem(404, told, "model_not_found", param="modelKey")
         try:
             return self._built.catalog.model(name) if must_chat else ModelKey(name)
         except RequestRefused as wrong:
@@ -363,6 +363,19 @@ def _missed_words(applied: Object, ignored: list[str], wanted_context: int | Non
     return words
 
 
+def _named(place: Sequence[int | str], fields: object) -> list[str]:
+    """Where a fault is in a body as its client wrote it, but for one that is missing."""
+    path: list[str] = []
+    for part in place:
+        # Behind a value stand the shapes it was held against: `gpu.ratio.constrained-float`.
+        if not isinstance(fields, (dict, list)):
+            break
+        path.append(str(part))
+        within = cast(dict[int | str, object], fields) if isinstance(fields, dict) else {}
+        fields = within.get(part)
+    return path
+
+
 async def _parsed(request: web.Request, shape: type[_Body]) -> _Body:
     """The body of an act.
 
@@ -376,5 +389,5 @@ async def _parsed(request: web.Request, shape: type[_Body]) -> _Body:
         return shape.model_validate(fields)
     except ValidationError as wrong:
         first = wrong.errors(include_url=False, include_input=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
+        path = ".".join(_named(first["loc"], fields))
         raise Problem(422, f"`{path}`: {first['msg']}.", "invalid_value", param=path) from wrong

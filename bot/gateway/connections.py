@@ -95,7 +95,11 @@ class ClientConnection(web.RequestHandler):
             problem = Problem(431, words, "request_too_large")
         else:
             # aiohttp's own words show the bytes it tripped over, and so whoever else's they are.
-            problem = Problem(400, "The request is not valid HTTP, or has over 128 headers.")
+            words = (
+                "The request is not valid HTTP: it needs one Host, 128 headers at most, and the "
+                "length of its body told in one way."
+            )
+            problem = Problem(400, words)
         answer = problem.answer()
         answer.headers.update({"x-request-id": number, "Server": SERVER})
         answer.force_close()

@@ -89,10 +89,16 @@ def read_object(body: bytes) -> Object:
         # bodies have any: written out again, long prompts cost more here than anywhere else.
         if _MAYBE_SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeError as err:
+    except UnicodeDecodeError as err:
         raise Problem(400, "The body is not valid UTF-8.") from err
-    except (ValueError, RecursionError) as err:
+    except UnicodeEncodeError as err:
+        words = "The body holds half a character, one of `\\ud800` to `\\udfff` alone."
+        raise Problem(400, words) from err
+    except (json.JSONDecodeError, _NoJson, RecursionError) as err:
         raise Problem(400, f"The body is not JSON: {err}.") from err
+    except ValueError as err:
+        # Python's own words name a function that is no business of a client's.
+        raise Problem(400, "The body holds a number of too many digits.") from err
     if not isinstance(value, dict):
         raise Problem(400, "The body must be a JSON object.", "invalid_type")
     # Most bodies have fewer in all.
@@ -268,14 +274,18 @@ def _mended(said: object) -> object:
     ]
 
 
+class _NoJson(ValueError):
+    """Python reads it, and JSON has no such thing."""
+
+
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise _NoJson(f"{name} is no JSON")
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if isinf(number):
-        raise ValueError(f"{digits[:20]} is too large")
+        raise _NoJson(f"{digits[:20]} is too large")
     return number
 
 

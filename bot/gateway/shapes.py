@@ -150,7 +150,8 @@ def check_shape(shape: Shape, fields: Mapping[str, object]) -> None:
     except ValidationError as err:
         told = err.errors(include_url=False, include_input=False)
         # Of what may be a text as well, the first complaint is that the list is none.
-        first = next((e for e in told if e["type"] == "too_long"), told[0])
+        same = [e for e in told if e["loc"][:1] == told[0]["loc"][:1]]
+        first = next((e for e in same if not e["type"].endswith("_type")), told[0])
         param = str(first["loc"][0]) if first["loc"] else None
         words = f"`{param}`: {first['msg']}." if param else f"{first['msg']}."
         if first["type"] == "too_long":

@@ -157,5 +157,7 @@ def _said(words: tuple[str, str, str], need: Need, able: Iterable[Model]) -> str
     of_one, of_any, head = words
     if AUTO in need.models:
         return of_any
-    shown = ", ".join(f"`{name}`" for name in sorted({str(model.key) for model in able})[:_NAMED])
-    return f"`{need.models[0]}` {of_one}." + (f" {head}: {shown}." if shown else "")
+    names = sorted({str(model.key) for model in able})
+    shown = ", ".join(f"`{name}`" for name in names[:_NAMED])
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"`{need.models[0]}` {of_one}." + (f" {head}: {shown}{more}." if shown else "")

@@ -327,3 +327,14 @@ async def test_a_persona_stops_a_message_by_its_own_name_for_it(tmp_path: Path) 
         await it.ask(RESPONSES, {"model": "sage", "input": "hi"})
         assert asked(it).sampling["top_p"] == 0.5
         assert "stop" not in asked(it).sampling
+
+
+async def test_what_its_model_does_not_take_is_refused_in_the_hosts_words_alone(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", VECTORS), sim("two", QWEN)) as it:
+        # LangChain's default. That the other host has no such model is no way out of it.
+        answer = await it.ask("/v1/embeddings", {"model": VECTORS.key, "input": [[1, 2], [3]]})
+        assert answer.status == 400
+        reason = "'input' field must be a string or an array of strings"
+        assert answer.error["message"] == f"one does not take the request: {reason}."

@@ -64,6 +64,7 @@ REFUSED: list[tuple[RequestForm, dict[str, Any], str, str | None]] = [
     ("text", {"prompt": "a", "n": 3}, "n", "unsupported_value"),
     ("embeddings", {}, "input", GONE),
     ("embeddings", {"input": ""}, "input", None),
+    ("embeddings", {"input": []}, "input", None),
     ("embeddings", {"input": {}}, "input", WRONG),
     ("embeddings", {"input": "a", "encoding_format": "hex"}, "encoding_format", WRONG),
     ("embeddings", {"input": "a", "dimensions": 0}, "dimensions", None),
@@ -144,6 +145,23 @@ def test_what_is_no_json_object_is_refused_in_words(body: bytes) -> None:
     problem = refused("chat", body)
     assert problem.param is None
     assert problem.message.startswith("The body ")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "words"),
+    [
+        ("embeddings", b'{"input": []}', "`input`: List should have at least 1 item"),
+        ("chat", b'{"messages": [], "x": "\\ud800"}', "half a character"),
+        ("chat", b'{"messages": [], "x": ' + b"9" * 5000 + b"}", "a number of too many digits"),
+        ("chat", b'{"x": "\xff"}', "not valid UTF-8"),
+        ("chat", b'{"x": NaN}', "NaN is no JSON"),
+    ],
+)
+def test_a_refusal_names_what_is_wrong(endpoint: RequestForm, body: bytes, words: str) -> None:
+    message = refused(endpoint, body).message
+    assert words in message
+    # A function of Python's is no business of a client's.
+    assert "sys." not in message
 
 
 def test_nesting_is_measured_to_its_bound() -> None:

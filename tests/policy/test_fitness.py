@@ -153,6 +153,13 @@ def test_what_no_waiting_mends_is_said(asked: Need, about: str | None, words: st
         assert words in found.words
 
 
+def test_of_many_that_can_it_is_said_that_there_are_more() -> None:
+    many = fleet(model("vectors", kind="embedding"), *(model(f"chat-{n}") for n in range(7)))
+    found = unfit(many, need("vectors"))
+    assert found is not None
+    assert found.words.endswith("`chat-3`, `chat-4` and 2 more.")
+
+
 def test_where_nobody_can_nobody_is_named() -> None:
     blind = fleet(model("plain"))
     found = unfit(blind, need(AUTO, has_pictures=True))
