@@ -95,18 +95,20 @@ class Messages:
             view = self._stand_ins.get(wanted, wanted)
             if part >= len(self.made):
                 return grown or Step(part, view, None)
+            before = self._shown.get(message_id := self.made[part])
+            if message_id in self.lost:
+                continue
+            # What stands there from before goes before what has grown: with words in every edit
+            # of the first message, the second kept its old words and buttons for a minute. And
+            # before what follows it: Discord fills one that says "is thinking" with the next that
+            # is made, and two parts took turns in it for ever.
+            if before is None:
+                return Step(part, view, message_id)
             # An end that spills over is begun before the message above it is finished: messages
             # are made by a limit of their own, and its edit would first wait for the channel's.
             if part == len(self.made) - 1 and part + 1 < len(views):
                 spilt = views[part + 1]
                 return grown or Step(part + 1, self._stand_ins.get(spilt, spilt), None)
-            before = self._shown.get(message_id := self.made[part])
-            if message_id in self.lost:
-                continue
-            # What stands there from before goes before what has grown: with words in every edit
-            # of the first message, the second kept its old words and buttons for a minute.
-            if before is None:
-                return Step(part, view, message_id)
             grown = grown or (Step(part, view, message_id) if before != view else None)
         if grown is not None:
             return grown

@@ -483,6 +483,9 @@ class PaperTransport(Transport):
 
     async def send(self, part: int, message: MessageView) -> int:
         number = 100 + len(self.calls)
+        if self.deferred is not None and self.shown.get(self.deferred) is None:
+            # Discord fills a message that says "is thinking" with the first one that follows it.
+            number = self.deferred
         await self._call("send", number, message)
         return number
 

@@ -124,6 +124,7 @@ def test_what_may_not_be_followed_by_another_message_is_cut_there_and_not_before
 
 def test_the_message_behind_the_last_is_made_before_that_is_changed() -> None:
     messages = Messages((11,))
+    play(messages.take(Step(0, C, 11), PaperTransport()))
     assert messages.next_step((A, B)) == Step(1, B, None)
     assert messages.next_step((A,)) == Step(0, A, 11)
     assert Messages((11, 12)).next_step((A, B)) == Step(0, A, 11)
@@ -133,6 +134,16 @@ def test_the_message_behind_the_last_is_made_before_that_is_changed() -> None:
     assert step.view is not None
     assert (step.part, step.message_id) == (1, None)
     assert "Discord refused" in step.view.content
+
+
+@pytest.mark.parametrize("stands", [11, None])
+def test_what_is_not_known_to_show_anything_is_filled_before_another_is_made(
+    stands: int | None,
+) -> None:
+    messages = Messages((11,))
+    if stands is None:
+        assert messages.adapt(Step(0, A, 11), DiscordFault.ARCHIVED, "")
+    assert messages.next_step((A, B)) == Step(0, A, stands)
 
 
 class Reply:
@@ -247,5 +258,4 @@ def test_what_cannot_be_shown_in_another_way_stays_as_it_was(
 ) -> None:
     messages = Messages((11,))
     assert not messages.adapt(step, fault, "")
-    assert messages.next_step((A, B)) == Step(1, B, None)
-    assert messages.next_step((A,)) == Step(0, A, 11)
+    assert messages.next_step((A, B)) == Step(0, A, 11)
