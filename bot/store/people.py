@@ -34,18 +34,29 @@ _UNQUOTE = (
     "DELETE FROM attachment WHERE message_id IN (SELECT message_id FROM quote WHERE user = ?)",
     "DELETE FROM quote WHERE user = ?",
 )
+# Of quotes older than 0020 only the time tells which message they are from: cut to milliseconds,
+# it may be one too early.
 _IS_QUOTED = """
 SELECT 1 FROM quote WHERE message_id = :message
-UNION ALL SELECT 1 FROM attachment WHERE message_id = :message LIMIT 1
+UNION ALL SELECT 1 FROM attachment WHERE message_id = :message
+UNION ALL SELECT 1 FROM quote
+WHERE message_id IS NULL AND said_at_ms BETWEEN :written_ms - 1 AND :written_ms LIMIT 1
 """
 _UNQUOTE_MESSAGE = (
-    "DELETE FROM attachment WHERE message_id = ?",
-    "DELETE FROM quote WHERE message_id = ?",
+    "DELETE FROM attachment WHERE message_id = :message",
+    "DELETE FROM quote WHERE message_id = :message",
+    """
+    DELETE FROM quote
+    WHERE message_id IS NULL AND said_at_ms BETWEEN :written_ms - 1 AND :written_ms
+    """,
 )
 _DROP_FACTS = "DELETE FROM fact WHERE user = ?"
 # An answer kept for the same question holds nobody's name: any of them may be theirs.
 _DROP_ANSWERS = "DELETE FROM answer"
 
+
+EPOCH_MS = 1_420_070_400_000
+"""Discord counts the milliseconds in its ids, all but their last 22 bits, from the year 2015 on."""
 
 MOST_SHOWN = 50
 """Of the answers that went, so many of the newest are told with where they were shown."""
@@ -123,13 +134,14 @@ class PeopleStore:
 
     async def unquote(self, message_id: str) -> None:
         """Take a message's words and files out of the questions that quote it."""
+        values = {"message": message_id, "written_ms": (int(message_id) >> 22) + EPOCH_MS}
         # Of all messages that people delete nearly none is quoted, and erasing waits for the disk.
-        if not await self.database.fetch(_IS_QUOTED, {"message": message_id}):
+        if not await self.database.fetch(_IS_QUOTED, values):
             return
 
         def change(connection: sqlite3.Connection) -> None:
             for statement in _UNQUOTE_MESSAGE:
-                connection.execute(statement, (message_id,))
+                connection.execute(statement, values)
 
         await self.database.erase(change)
 

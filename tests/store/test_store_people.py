@@ -16,7 +16,7 @@ from bot.store import people as people_module
 from bot.store.answers import AnswerStore, KeptAnswer
 from bot.store.backups import backups_of
 from bot.store.database import Database
-from bot.store.people import PeopleStore
+from bot.store.people import EPOCH_MS, PeopleStore
 from bot.store.personas import KeptPersona, PersonaStore
 from bot.store.replies import ReplyStore
 from bot.store.turns import TurnStore
@@ -146,6 +146,24 @@ async def test_a_message_that_was_deleted_leaves_what_quotes_it(
     await said(turns, "b", user=BOB, attachments=files)
     await people.unquote("43")
     assert words_left(database) == []
+
+
+async def test_a_quote_of_which_the_message_was_not_kept_leaves_by_when_that_was_written(
+    people: PeopleStore, turns: TurnStore, database: Database
+) -> None:
+    at_ms = 1_795_000_000_123
+    message = (at_ms - EPOCH_MS) << 22 | 4_194_303
+    times = (at_ms - 2, at_ms - 1, at_ms, at_ms + 1)
+    quotes = tuple(Quote(f"of {time}", BOB, "", Place(CHANNEL), time) for time in times)
+    kept = Quote("of another", BOB, "", Place(CHANNEL), at_ms, "41")
+    await said(turns, "a", quotes=(*quotes, kept))
+    before = database.erasures
+    await people.unquote(str(message + 2**32))
+    assert database.erasures == before
+    await people.unquote(str(message))
+    left = await turns.get(TurnId("a"))
+    assert left is not None
+    assert left.quotes == (quotes[0], quotes[3], kept)
 
 
 async def test_files_of_a_forgotten_person_leave_the_questions_that_quote_them(
