@@ -4,12 +4,13 @@ from contextlib import suppress
 from typing import Any
 
 import discord
+import structlog
 from discord import app_commands
 from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnRequest
-from bot.domain.errors import NoCandidates, RequestRefused, TokensSpent, UnknownName
+from bot.domain.errors import BotError, NoCandidates, RequestRefused, TokensSpent, UnknownName
 from bot.domain.events import Failed
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Priority
@@ -50,6 +51,8 @@ MUTE = "🔇"
 """Set under what is not answered, since nothing may be sent there."""
 HOW_TO_ASK = "Write something with my name, or attach a file."
 
+_log = structlog.get_logger(__name__)
+
 
 class Chat(commands.Cog):
     """Reads what people say, opens a turn, lets the reply be played."""
@@ -86,6 +89,18 @@ class Chat(commands.Cog):
     async def on_missed_message(self, message: discord.Message) -> None:
         """Tells who wrote to the bot while it was away."""
         await self._hear(message, is_missed=True)
+
+    @commands.Cog.listener()
+    async def on_thread_create(self, thread: discord.Thread) -> None:
+        """Takes note of one opened on an answer or a question, which may be deleted before words.
+
+        So it is talked in without a mention all the same.
+        """
+        try:
+            if (me := self._client.user) is not None:
+                await self._chains.is_ours(thread, me.id)
+        except BotError as error:
+            _log.warning("thread not noted", error=error.user_message)
 
     async def _hear(self, message: discord.Message, *, is_missed: bool) -> None:
         me = self._client.user

@@ -240,6 +240,34 @@ async def test_a_store_that_cannot_be_read_is_said_where_the_question_was() -> N
     assert house.sent[0] == "❌ The database cannot be read."
 
 
+@pytest.mark.parametrize("is_noted", [True, False])
+async def test_a_thread_is_talked_in_though_its_question_left_before_the_first_words(
+    *, is_noted: bool
+) -> None:
+    house = House()
+    house.turns.store.asked["71"] = TURN
+    thread: Any = double(discord.Thread)
+    thread.id, thread.owner_id, thread.parent = 71, 5, double(discord.TextChannel)
+    thread.parent.fetch_message.side_effect = http_error(404)
+    if is_noted:
+        await house.cog.on_thread_create(thread)
+    house.turns.store.asked.clear()
+    message = house.message("and then?")
+    message.channel = thread
+    await house.cog.on_message(message)
+    assert len(house.turns.requests) == is_noted
+
+
+async def test_a_thread_that_cannot_be_noted_breaks_nothing() -> None:
+    class NoStore(MemoryReplies):
+        async def turn_of(self, message_id: str) -> TurnId | None:
+            raise StoreUnavailable("The database cannot be read.")
+
+    thread: Any = double(discord.Thread)
+    thread.id, thread.owner_id = 71, 5
+    await House(store=NoStore()).cog.on_thread_create(thread)
+
+
 async def test_where_not_even_the_refusal_can_be_said_nothing_breaks() -> None:
     house = House()
     message = house.message("<@9>", is_mention=True)
