@@ -1,6 +1,7 @@
 """Whether a turn's words may leave the LAN, looked up before anything of it is stored."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bot.chat.choices import PLAIN, Resolved
 from bot.documents.shelf import PersonaShelf
@@ -67,10 +68,15 @@ class Consents:
             return LocalOnly(f"{resolved.persona_reason}, and nobody knows where its words may go")
         # As it is by now: whom it may ask may have been changed while its question waited.
         persona = self._shelf.get(resolved.persona.name) or resolved.persona
+        own, *others = origins_of_request(persona.name, request, turn)
         origins = (
-            *origins_of_request(persona.name, request, turn),
+            replace(own, turn=None),
+            *others,
             origin_of_prompt(persona),
             *(origin for turn in earlier for origin in origins_of_turn(turn)),
+            # Its own mark last, since it was made for one of those: judged again once it had waited
+            # for an answer, a question stayed here by earlier words, and nobody was told.
+            own,
         )
         inside = (origin for message in messages for origin in message.origins)
         try:

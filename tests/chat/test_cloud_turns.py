@@ -13,6 +13,7 @@ from relayed import relay
 from bot.app import utcnow
 from bot.chat.planning import ChatRules
 from bot.chat.standing import instead_words
+from bot.chat.turns import PRIVATE_WORDS
 from bot.chat.words import why_text
 from bot.cloud.providers import Providers
 from bot.domain.chat import Attachment, Place, Quote, Receipt, TurnKind, TurnRequest
@@ -1275,6 +1276,36 @@ async def test_a_question_asked_in_private_stays_here_though_all_is_opened_while
         assert isinstance(said.last, Failed)
         assert "the open one" in heard(home)
         assert "a secret" not in heard(home)
+
+
+@pytest.mark.parametrize("kind", ["new", "retry"])
+async def test_what_stays_here_by_an_answer_it_has_waited_for_is_told_so(
+    tmp_path: Path, kind: TurnKind
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(zai="zai")) as home:
+        privacy, studio = home.lantern.privacy, home.hosts["studio"]
+        await privacy.mark("place", PLACE.channel)
+        parent = (await home.ask("a secret")).turn if kind == "retry" else None
+        if kind == "retry":
+            studio.unload(QWEN.key)
+            await home.lantern.fleet.host(HostName("studio")).probe()
+        studio.faults.stall_load()
+        async with asyncio.TaskGroup() as tasks:
+            private = home.request("a secret", kind=kind, parent=parent)
+            first = tasks.create_task(home.play(private))
+            await home.lantern.fleet.host(HostName("studio")).until(
+                lambda seen: seen.load is not None
+            )
+            await privacy.mark("place", PLACE.channel, local_only=False)
+            said = Said()
+            async with home.lantern.turns.open(home.request("and?")) as events:
+                async for event in events:
+                    said.events.append(event)
+                    if isinstance(event, Queued) and event.where is None:
+                        studio.faults.clear()
+        assert isinstance(said.last, Finished)
+        assert said.notices == PRIVATE_WORDS
+        assert first.result().notices == ""
 
 
 @pytest.mark.parametrize("is_after", [True, False])
