@@ -130,6 +130,8 @@ class LoadInFlight:
     """The longest between two of its reports so far."""
     is_guess: bool = False
     """Nobody has asked for it: it is given up as soon as somebody needs another load."""
+    is_stopping: bool = False
+    """It was told to end: it serves nobody any more."""
 
 
 @value

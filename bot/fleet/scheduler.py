@@ -1001,6 +1001,7 @@ class Scheduler:
             load.told_at,
             load.gap_s,
             is_guess=load.is_guess,
+            is_stopping=load.is_stopping,
         )
 
     # --- what changes ---------------------------------------------------------------------

@@ -195,7 +195,8 @@ def outlook(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Out
     if limits is not None and now < limits.failed_until:
         words = f"failed to load it a moment ago: {limits.failure}"
         return Rejection(host.name, key, words, brief=BRIEFLY[FailureKind.LOAD_FAILED])
-    if host.load is not None and host.load.model_key == key:
+    # Of one that was cancelled nobody is served: it was told as nearly done to who asked anew.
+    if host.load is not None and host.load.model_key == key and not host.load.is_stopping:
         return _joining(host, model, host.load, now)
     return _cold(host, model, copies, ask, now)
 
@@ -367,7 +368,7 @@ def _cold(
     host: HostSnapshot, model: Model, copies: Sequence[Instance], ask: RouteAsk, now: float
 ) -> Outlook | Rejection:
     there = host.instances
-    if host.load is not None and not host.load.is_guess:
+    if host.load is not None and not _is_given_up(host.load):
         # What is being loaded takes its place in memory, and whoever waits for it uses it first.
         load, identifier = host.load, InstanceId(f"{host.load.model_key} (loading)")
         leases = max(1, load.waiters)
@@ -396,8 +397,7 @@ def _loads_before(host: HostSnapshot, key: ModelKey, now: float) -> tuple[float,
     """Seconds of loads that come first, since a host loads one model at a time, and their names."""
     seconds = 0.0
     before: list[ModelKey] = []
-    if host.load is not None and host.load.is_guess:
-        # It is given up for whoever asks.
+    if host.load is not None and _is_given_up(host.load):
         seconds += EVICT_S
     elif host.load is not None:
         before.append(host.load.model_key)
@@ -409,6 +409,11 @@ def _loads_before(host: HostSnapshot, key: ModelKey, now: float) -> tuple[float,
             before.append(other)
             seconds += _guess_s(host, other)
     return seconds, [f"after the load of {', '.join(before)}"] if before else []
+
+
+def _is_given_up(load: LoadInFlight) -> bool:
+    # A guess is given up for whoever asks.
+    return load.is_guess or load.is_stopping
 
 
 def _guess_s(host: HostSnapshot, key: ModelKey) -> float:

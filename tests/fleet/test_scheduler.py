@@ -263,6 +263,9 @@ def test_a_wish_during_the_cancel_waits_and_is_loaded_afresh() -> None:
     play = up_with("one")
     play.ask("ada", "one")
     play.cancel("one")
+    load = play.scheduler.snapshot().load
+    assert load is not None
+    assert load.is_stopping
     assert play.ask("bob", "one") == []
     assert isinstance(play.told("bob"), Queued)
     assert play.load_breaks("cancelled", FailureKind.CANCELLED) == ["load one"]

@@ -410,6 +410,19 @@ def test_a_load_under_way_takes_its_place_in_memory(waiters: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "more"),
+    [(QWEN, {"is_stopping": True}), (GEMMA, {"is_stopping": True}), (GEMMA, {"is_guess": True})],
+)
+def test_a_load_that_is_given_up_is_neither_joined_nor_waited_for(
+    key: ModelKey, more: dict[str, bool]
+) -> None:
+    load = LoadInFlight(key, 0.5, NOW - 10.0, None, **more)
+    found = _predict(host(models=ON_DISK, load=load, max_loaded=1, rate=1e9))
+    assert (found.queue_s, found.load_s, found.evicts) == (EVICT_S, 5.0, ())
+    assert found.reason == "cold: load ~5 s (by size)"
+
+
+@pytest.mark.parametrize(
     ("load", "left"),
     [
         # Between two reports it goes on as before; at most half of the rest, should it stand still.
