@@ -19,6 +19,7 @@ from bot.domain.events import (
     Started,
     Stopped,
     TurnEvent,
+    Way,
 )
 from bot.domain.ids import TurnId
 from bot.policy.speakers import speaker_of
@@ -199,6 +200,12 @@ class Replies:
         for view in views:
             view.is_edited = is_edited
         return bool(views)
+
+    def close_way(self, turn: TurnId, way: Way) -> None:
+        """Shows no longer, within a second, a way that was offered and is open no more."""
+        for view in self._live:
+            if view.turn == turn:
+                view.close_way(way)
 
     def strip(self, turns: Iterable[TurnId]) -> bool:
         """Nothing can be done any more with the answers under way among these; is there any?

@@ -27,6 +27,7 @@ from bot.domain.events import (
     TextDelta,
     TurnEvent,
     Waking,
+    Way,
 )
 from bot.domain.ids import TurnId
 from bot.policy.conversation import gone_on
@@ -168,6 +169,12 @@ class ReplyView(View):
                 pass  # told by /why; a fallback before the first word goes unseen
             case _:
                 assert_never(event)
+
+    def close_way(self, way: Way) -> None:
+        """A way that was offered is open no more."""
+        if isinstance(self._beside, Offered):
+            self._beside = self._beside.without(way)
+            self.changes += 1
 
     def messages(self, now: float) -> tuple[MessageView, ...]:
         """The messages as they should read now; none while nothing is worth a message."""

@@ -10,6 +10,7 @@ from bot.chat import words
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Turn, TurnKind
 from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.events import Way
 from bot.domain.ids import TurnId
 from bot.policy.code_files import long_code
 from bot.policy.splitting import LIMIT, split_reply
@@ -112,8 +113,14 @@ class Buttons(commands.Cog):
         self, interaction: discord.Interaction[Any], act: Act, turn: TurnId
     ) -> None:
         self._check_asker(interaction, turn)
-        if not self._turns.choose(turn, "warm" if act is Act.WARM else "cloud"):
-            raise RequestRefused("That offer is over; the answer goes on without it.")
+        way: Way = "warm" if act is Act.WARM else "cloud"
+        try:
+            await self._turns.check_way(turn, way)
+            if not self._turns.choose(turn, way):
+                raise RequestRefused("That offer is over; the answer goes on without it.")
+        except RequestRefused:
+            self._replies.close_way(turn, way)
+            raise
         await interaction.response.defer()
 
     async def _stop(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:

@@ -40,6 +40,11 @@ class Override:
             self._scope.reschedule(0.0)
         return True
 
+    def close(self, way: Way) -> None:
+        """A way is open no more; the others are."""
+        if self.offer is not None:
+            self.offer = self.offer.without(way)
+
     def take(self) -> Candidate | None:
         """What the asker chose since this was last asked."""
         wanted, self._wanted = self._wanted, None

@@ -9,6 +9,7 @@ from bot.domain.chat import Place, Turn, TurnStatus
 from bot.domain.errors import BotError
 from bot.domain.ids import HostName, ModelKey, TurnId, UserId
 from bot.policy.conversation import gone_on
+from bot.policy.privacy import Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Running:
     user: UserId
     """Who may stop it: whoever asked or pressed."""
     override: Override = field(default_factory=Override)
+    judge: Judge | None = None
+    """Of a question for which ways are offered: whether its words may leave, as of now."""
     loading: tuple[HostName, ModelKey] | None = None
     is_stored: bool = False
     stopped: Ending | None = None

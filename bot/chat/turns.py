@@ -45,6 +45,7 @@ from bot.domain.errors import (
     Bug,
     Interrupted,
     NoCandidates,
+    NotPermitted,
     RequestRefused,
     StoreUnavailable,
 )
@@ -210,6 +211,26 @@ class Turns:
             each.stop(reason, by_asker=by_asker)
         for each in running:
             await each.ended.wait()
+
+    async def check_way(self, turn: TurnId, way: Way) -> None:
+        """Passes where a way that was ``Offered`` may be taken still; else it is open no more.
+
+        Raises:
+            RequestRefused: no words may leave any more for the provider that was offered, or its
+                asker may not be answered.
+        """
+        running = self._running.get(turn)
+        if way != "cloud" or running is None or running.judge is None:
+            return
+        offer = running.override.offer
+        if offer is None or offer.cloud is None:
+            return
+        consent = await running.judge(())
+        if isinstance(consent, LocalOnly):
+            # Only that way: meanwhile another may have been taken.
+            running.override.close("cloud")
+            words = f"☁ {offer.cloud.where} cannot be asked here: {consent.words}."
+            raise NotPermitted(words)
 
     def choose(self, turn: TurnId, way: Way) -> bool:
         """Takes a way that was ``Offered``; False when it is not open any more."""
@@ -497,7 +518,7 @@ class Turns:
             return job
         if ways.chosen is None:
             offer = Offered(running.id, ways.here, ways.warm, ways.cloud)
-            running.override.offer = offer
+            running.override.offer, running.judge = offer, job.asking.judge
             await draft.emit(offer)
             return job
         chosen = ways.chosen

@@ -144,6 +144,12 @@ class Offered:
     """A model in memory that could answer at once."""
     cloud: Candidate | None
 
+    def without(self, way: Way) -> "Offered | None":
+        """With one way less; None where only waiting is left."""
+        warm = None if way == "warm" else self.warm
+        cloud = None if way == "cloud" else self.cloud
+        return Offered(self.turn, self.here, warm, cloud) if warm or cloud else None
+
 
 @value
 class Reading:

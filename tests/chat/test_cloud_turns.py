@@ -18,7 +18,7 @@ from bot.chat.words import why_text
 from bot.cloud.providers import Providers
 from bot.domain.chat import Attachment, Place, Quote, Receipt, TurnKind, TurnRequest
 from bot.domain.cloud import ProviderConfig, ProviderNews
-from bot.domain.errors import NoCandidates, PromptTooLong, Refused
+from bot.domain.errors import NoCandidates, NotPermitted, PromptTooLong, Refused
 from bot.domain.events import (
     Failed,
     Finished,
@@ -508,6 +508,41 @@ async def test_a_slow_load_offers_the_cloud_and_the_asker_may_take_it(tmp_path: 
         assert (offer.cloud.likely_micro_usd or 0) > 0
         assert said.text == "From afar."
         assert said.receipt.provider == "zai"
+
+
+async def test_a_provider_that_was_offered_is_refused_once_no_words_may_leave(
+    tmp_path: Path,
+) -> None:
+    async with house(
+        tmp_path,
+        sim("studio", QWEN),
+        sim("laptop", GEMMA),
+        providers=cloud(zai="zai"),
+        rules=slow(),
+        personas=WANTS_QWEN,
+    ) as home:
+        await home.hosts["laptop"].preload(GEMMA.key)
+        await home.lantern.fleet.host(HostName("laptop")).probe()
+        home.hosts["studio"].faults.stall_load()
+        turns, was_taken = home.lantern.turns, list[bool]()
+        last: TurnEvent | None = None
+        async with turns.open(home.request("hello")) as events:
+            async for event in events:
+                if isinstance(event, Offered):
+                    await turns.check_way(event.turn, "cloud")
+                    await home.lantern.privacy.mark("place", PLACE.channel)
+                    with pytest.raises(NotPermitted, match="its place is local only; an admin can"):
+                        await turns.check_way(event.turn, "cloud")
+                    await turns.check_way(event.turn, "cloud")
+                    await turns.check_way(event.turn, "warm")
+                    was_taken = [turns.choose(event.turn, way) for way in ("cloud", "warm")]
+                last = event
+        home.hosts["studio"].faults.clear()
+        assert was_taken == [False, True]
+        assert isinstance(last, Finished)
+        assert last.receipt.host == "laptop"
+        assert heard(home) == ""
+        await turns.check_way(last.turn, "cloud")
 
 
 async def test_a_slow_load_offers_what_is_warm(tmp_path: Path) -> None:

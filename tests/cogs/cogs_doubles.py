@@ -39,6 +39,7 @@ from bot.domain.chat import (
     Usage,
 )
 from bot.domain.cloud import ProviderSnapshot
+from bot.domain.errors import RequestRefused
 from bot.domain.events import Finished, Reading, Started, TextDelta, TurnEvent, Way
 from bot.domain.hosts import (
     FleetSnapshot,
@@ -148,6 +149,8 @@ class ScriptedTurns(Turns):
         self.stored: dict[TurnId, Turn] = {}
         self.store = MemoryTurns(self.stored, self.said)
         self.taken_back = TakenBack()
+        self.refusal: RequestRefused | None = None
+        """Of whoever takes a way."""
         self.questions: MemoryQuestions | None = None
         """Told which turn answers, as the store does when a turn begins."""
 
@@ -185,6 +188,10 @@ class ScriptedTurns(Turns):
     def stop_turn(self, turn: TurnId, *, cancels_load: bool = False) -> bool:
         self.said.append(("cancel_load" if cancels_load else "stop_turn", turn))
         return turn in self.askers
+
+    async def check_way(self, turn: TurnId, way: Way) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     def choose(self, turn: TurnId, way: Way) -> bool:
         self.said.append(("choose", way))

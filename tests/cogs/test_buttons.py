@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import discord
@@ -9,6 +11,8 @@ import pytest
 from cogs_doubles import (
     ALICE,
     FINISHED,
+    HOST,
+    MODEL,
     RECEIPT,
     REQUEST,
     STARTED,
@@ -24,8 +28,9 @@ from cogs_doubles import (
 from virtual_time import play
 
 from bot.chat.lantern import Lantern
-from bot.domain.chat import Receipt, TurnKind
-from bot.domain.events import TextDelta
+from bot.domain.chat import Candidate, Receipt, TurnKind
+from bot.domain.errors import NotPermitted
+from bot.domain.events import Loading, Offered, TextDelta
 from bot.domain.ids import PersonaName, PlaceId, ProviderName
 from bot.policy.access import AccessRules
 from bot.policy.pacing import Pacers
@@ -150,6 +155,43 @@ def test_buttons_do_nothing_in_servers_that_are_not_allowed_any_more() -> None:
 
 def test_a_way_that_is_not_open_any_more_is_said() -> None:
     assert "That offer is over" in said_to(pressed(ScriptedTurns(), Act.WARM))[0]
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_provider_that_may_not_be_asked_any_more_is_refused_and_offered_no_longer(
+    *, is_open: bool
+) -> None:
+    here, cloud = Candidate(MODEL, HOST), Candidate(MODEL, provider=ProviderName("zai"))
+    offer = Offered(TURN, here, replace(here), cloud)
+    loading = Loading(HOST, MODEL, 0.1, 60.0)
+    turns = ScriptedTurns((STARTED, loading, offer, 9.0, TextDelta("hi"), FINISHED))
+    if is_open:
+        turns.askers[TURN] = ALICE
+        turns.refusal = NotPermitted("☁ zai cannot be asked here: its place is local only.")
+    lantern, interaction, transport = lantern_of(turns), interaction_of(), PaperTransport()
+
+    async def story() -> list[Sequence[Act]]:
+        replies, shown = Replies(lantern), list[Sequence[Act]]()
+
+        def acts() -> Sequence[Act]:
+            (view,) = transport.shown.values()
+            return () if view is None else view.acts
+
+        cog = cog_of(lantern, replies)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(replies.play(REQUEST, transport))
+            await asyncio.sleep(4)
+            shown.append(acts())
+            await cog.on_reply_button(interaction, Act.CLOUD, TURN)
+            await asyncio.sleep(4)
+            shown.append(acts())
+        return shown
+
+    before, after = play(story())
+    assert Act.CLOUD in before
+    assert Act.CLOUD not in after
+    assert Act.WARM in after
+    assert said_to(interaction)[0].startswith("❌ ☁ zai cannot" if is_open else "❌ That offer")
 
 
 @pytest.mark.parametrize(
