@@ -12,6 +12,7 @@ from bot.chat.lantern import Lantern
 from bot.chat.switch import Explanation, beside_words, model_words
 from bot.domain.chat import Place
 from bot.domain.errors import NoCandidates
+from bot.domain.ids import AUTO
 from bot.policy.access import check_may_switch
 from bot.policy.choice import Scope, title_of
 from bot.policy.markup import harmless
@@ -106,7 +107,12 @@ class Choosing(commands.Cog):
             await transport.begin()
             value = await switch.set_model(place, user, scope, name, rights=rights, ticket=ticket)
             title = title_of(value)
-            head = told(f"🔀 {title} is chosen {for_whom(scope, place)}.", transport.locale)
+            chosen = f"🔀 {title} is chosen {for_whom(scope, place)}."
+            if value == AUTO:
+                # Called chosen it read like one more model.
+                own = "the persona's own model, else the soonest"
+                chosen = f"🔀 Back to automatic {for_whom(scope, place)}: {own}."
+            head = told(chosen, transport.locale)
             steps = switch.warm(place, user, model=value)
         else:
             self._catalog.persona(name, user, place.server)

@@ -32,7 +32,7 @@ from bot.chat.switch import Explanation, beside_words
 from bot.domain.chat import Place, Rejection, Route
 from bot.domain.cloud import Account, ProviderStanding
 from bot.domain.errors import ForeignInstance, NotPermitted, UnknownName
-from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, UserId
+from bot.domain.ids import AUTO, HostName, ModelKey, PlaceId, ProviderName, UserId
 from bot.policy.access import EVERY_RIGHT, Circle, PlaceRules
 from bot.policy.choice import Scope
 from bot.policy.pacing import Pacers
@@ -110,6 +110,15 @@ async def test_a_name_switches_and_loads_at_once() -> None:
     assert (place.channel, user, scope, name) == ("discord:7", ALICE, "me", "gemma")
     assert house.switch.warm.call_args.kwargs == {"model": "google/gemma-3-12b"}
     assert filled(interaction).startswith("🔀 `google/gemma-3-12b` is chosen for you here.\n✅")
+
+
+@pytest.mark.parametrize(("scope", "whom"), [("me", "you here"), ("channel", "this channel")])
+async def test_auto_is_no_model_that_is_chosen_but_the_way_back(scope: Scope, whom: str) -> None:
+    house, interaction = Commands(), interaction_of(42)
+    house.switch.set_model.return_value = AUTO
+    await give(house.choosing.model, house.choosing, interaction, "AUTO", scope)
+    own = "the persona's own model, else the soonest"
+    assert filled(interaction).startswith(f"🔀 Back to automatic for {whom}: {own}.\n✅")
 
 
 async def test_a_provider_is_chosen_by_its_name_and_written_with_its_mark() -> None:

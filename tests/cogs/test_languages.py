@@ -559,6 +559,9 @@ def test_the_pictures_of_the_documents_show_words_of_today() -> None:
         ("☁ alpha, beta and 2 more are off; zai answered.",
          "☁ alpha, beta und 2 weitere sind aus; zai antwortete."),
         ("Persona: **on** (the configured default)", "Persona: **on** (die eingestellte Vorgabe)"),
+        ("🔀 Back to automatic for this thread: the persona's own model, else the soonest.",
+         "🔀 Wieder automatisch für diesen Thread: das eigene Modell der Persona, sonst das "
+         "schnellste."),
         ("🎭 **up** is chosen for you here.", "🎭 **up** ist für dich hier gewählt."),
         ("engine crashed and burned; out of luck", "engine crashed and burned; out of luck"),
         ("a: b: c: d: off", "a: b: c: d: aus"),
