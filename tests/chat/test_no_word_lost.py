@@ -339,7 +339,7 @@ async def played(folder: Path, steps: list[Step]) -> None:
 @example(AGAIN_WHILE_WAITING)
 @example(AGAIN_AND_REPLIED_TO)
 @example(FAILED_AND_AGAIN)
-@plays(60)
+@plays(30)
 @given(STEPS)
 async def test_no_word_is_lost_however_turns_overlap(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -374,7 +374,7 @@ async def all_open(
 
 
 @pytest.mark.slow
-@plays(50)
+@plays(25)
 @given(PLAYS, st.sampled_from(get_args(Strategy)), st.booleans())
 async def test_no_play_sends_a_private_word_away(
     scenes: list[Scene], strategy: Strategy, is_slow: bool

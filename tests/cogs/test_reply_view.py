@@ -14,7 +14,8 @@ from cogs_doubles import (
     TURN,
     stored_turn,
 )
-from hypothesis import given, settings
+from histories import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.chat import Candidate, Rejection, Route
@@ -264,7 +265,7 @@ def test_of_a_question_that_nobody_could_answer_twice_the_newest_reason_stands_a
     assert shown("", stopped) == ["⏹ Stopped.", "❌ alpha is off."]
 
 
-@settings(deadline=None, max_examples=12)
+@examples(12)
 @given(st.lists(st.sampled_from(["word ", "end.\n\n", "```py\nx = 1\n", "```\n"]), max_size=9))
 def test_messages_once_followed_by_another_never_change(pieces: list[str]) -> None:
     view = view_after(STARTED)
@@ -289,7 +290,7 @@ ENDS: tuple[Finished | Stopped | Failed | None, ...] = (
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60)
+@examples(30)
 @given(
     st.lists(
         st.sampled_from(["word ", "end.\n\n", "```py\nx = 1\n", "```\n", "z" * 31]), max_size=9

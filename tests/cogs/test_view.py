@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 from cogs_doubles import CANDIDATE, MODEL, RECEIPT, TURN, stored_turn
-from hypothesis import given, settings
+from histories import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.chat import Rejection, Turn
@@ -141,7 +142,7 @@ def test_small_print_is_never_so_long_that_the_answer_has_no_room() -> None:
     assert all(len(view.content) <= LIMIT for view in views)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.text(st.sampled_from("ab `*\n.~"), max_size=9000), st.integers(0, 300))
 def test_whatever_the_text_no_message_is_too_long_or_blank(text: str, extra: int) -> None:
     views = the_end(text + "z" * extra, Finished(TURN, RECEIPT))
@@ -149,7 +150,7 @@ def test_whatever_the_text_no_message_is_too_long_or_blank(text: str, extra: int
     assert [bool(view.acts) for view in views] == [False] * (len(views) - 1) + [True]
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.lists(st.sampled_from(["word ", "end.\n\n", "next line\n"]), max_size=1200))
 def test_nothing_of_the_text_is_lost_or_repeated(pieces: list[str]) -> None:
     text = "".join(pieces)

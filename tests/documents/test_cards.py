@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from histories import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from makers_cards import MAKERS, PICTURE, SOURCES, V1, V3_FULL, packed, text_chunk, with_chunks
 
@@ -156,7 +157,7 @@ def mappings(known: set[str]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@examples(20)
 @given(
     outside=mappings(OUTSIDE),
     inside=mappings(KNOWN),
@@ -214,13 +215,13 @@ PERSONA = st.builds(
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@examples(20)
 @given(PERSONA)
 def test_a_persona_is_the_same_by_way_of_yaml(persona: Persona) -> None:
     assert parse_persona(persona_text(persona), "") == persona
 
 
-@settings(max_examples=40)
+@examples(20)
 @given(PERSONA, st.sampled_from(list(MAKERS)))
 def test_a_persona_is_the_same_by_way_of_any_card(persona: Persona, name: str) -> None:
     # Decorators on top of an entry are no words of it; no maker's own, and no person's, begin so.

@@ -1,7 +1,8 @@
 """Text out of PDFs."""
 
 import pytest
-from hypothesis import given, settings
+from histories import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.documents.pdf import pdf_text
@@ -38,14 +39,13 @@ def test_a_scan_without_text_is_told() -> None:
         pdf_text("scan.pdf", one_page(""))
 
 
-@settings(max_examples=50)
 @given(st.binary(max_size=300))
 def test_broken_files_are_refused_in_words(content: bytes) -> None:
     with pytest.raises(RequestRefused):
         pdf_text("x.pdf", content)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.integers(0, 600), st.integers(0, 255))
 def test_a_damaged_pdf_is_read_or_refused(at: int, byte: int) -> None:
     damaged = bytearray(one_page("The lantern glows"))

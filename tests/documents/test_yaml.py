@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from histories import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.documents.yaml import Document, Plain, kind_of, read_text, read_yaml
@@ -96,7 +97,7 @@ PLAIN = st.recursive(
 
 @pytest.mark.slow
 @given(st.dictionaries(KEYS, PLAIN, max_size=4))
-@settings(deadline=None, max_examples=25)
+@examples(10)
 def test_what_was_written_is_read_again(values: dict[str, Plain]) -> None:
     assert read_yaml(json.dumps(values), "x.yaml").values == values
 

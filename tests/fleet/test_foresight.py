@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from histories import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from scheduler_playbook import Playbook, model
 
@@ -103,7 +104,7 @@ def done(play: Playbook, key: str, context: int) -> tuple[str, ...]:
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@examples(100)
 @given(
     _STEPS,
     _KEY,

@@ -5,7 +5,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from histories import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.hosts import Instance, Model
@@ -232,7 +233,7 @@ READERS: list[Any] = [
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@examples(60)
 @given(json, st.sampled_from(READERS))
 def test_nonsense_is_called_garbled_and_nothing_else(payload: object, read: Any) -> None:
     with suppress(Garbled):

@@ -12,7 +12,8 @@ from itertools import pairwise
 
 import pytest
 from clocks import LoopClock
-from hypothesis import given, settings
+from histories import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.chat import Endpoint, Usage
@@ -150,7 +151,7 @@ async def test_one_id_also_on_what_goes_straight() -> None:
     assert straights
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     cuts=st.lists(st.integers(0, 20_000), max_size=12),
     grouping=st.lists(st.integers(1, 4), min_size=1, max_size=30),

@@ -2,7 +2,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.errors import FailureKind
@@ -117,7 +117,6 @@ def plainly_read(stream: bytes) -> list[str]:
     return [payload for payload in payloads if payload]
 
 
-@settings(max_examples=60)
 @given(
     blocks=st.lists(st.lists(_lines, min_size=1, max_size=4), max_size=5),
     end=_ends,

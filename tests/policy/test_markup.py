@@ -1,6 +1,7 @@
 import pytest
+from histories import examples
 from hostile import HIDERS, MASKS, dropped, hostile_texts, live_links, messages_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.policy.markup import Fence, harmless, is_boundary, lines_of, open_fence
@@ -248,7 +249,7 @@ def test_a_run_that_no_like_run_ends_in_its_line_is_no_code_to_rely_on() -> None
 
 
 @pytest.mark.slow
-@settings(max_examples=600)
+@examples(150)
 @given(st.lists(piece, max_size=14).map("".join), st.data())
 def test_no_mixture_of_their_parts_does(text: str, data: st.DataObject) -> None:
     assert [link for message in messages_of(text) for link in live_links(message)] == []

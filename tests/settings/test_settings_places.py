@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from histories import examples
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from settings_files import DISCORD_TOKEN, load
 
@@ -33,7 +33,7 @@ LAYERS = st.lists(st.sampled_from(["environ", "dotenv", "secrets", "config"]), u
 
 @pytest.mark.slow
 @given(said=LAYERS, values=st.lists(st.integers(1, 10**6), min_size=4, max_size=4, unique=True))
-@hypothesis_settings(deadline=None, max_examples=50)
+@examples(20)
 def test_the_nearest_layer_that_says_a_key_wins(
     tmp_path_factory: pytest.TempPathFactory, said: list[str], values: list[int]
 ) -> None:

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from histories import examples
 from hypothesis import assume, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from settings_files import LM_TOKEN, faults, load
 
@@ -38,7 +38,7 @@ PLACES = [
 
 @pytest.mark.slow
 @given(secret=SECRETS, place=st.sampled_from(PLACES))
-@hypothesis_settings(deadline=None, max_examples=50)
+@examples(20)
 def test_no_secret_written_into_the_file_is_ever_repeated(
     tmp_path_factory: pytest.TempPathFactory, secret: str, place: str
 ) -> None:
@@ -59,7 +59,7 @@ def test_no_secret_written_into_the_file_is_ever_repeated(
         ]
     ),
 )
-@hypothesis_settings(deadline=None, max_examples=50)
+@examples(20)
 def test_no_secret_of_a_wrong_variable_is_ever_repeated(
     tmp_path_factory: pytest.TempPathFactory, secret: str, name: str
 ) -> None:
@@ -83,7 +83,7 @@ def test_only_what_reads_as_a_name_is_repeated_where_one_belongs(
 
 @pytest.mark.slow
 @given(secret=SECRETS)
-@hypothesis_settings(deadline=None, max_examples=50)
+@examples(20)
 def test_no_secret_is_ever_shown(tmp_path_factory: pytest.TempPathFactory, secret: str) -> None:
     assume(secret.strip() == secret)
     here = tmp_path_factory.mktemp("secret")

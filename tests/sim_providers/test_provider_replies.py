@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.sim.answers import Answer, Message
@@ -27,7 +27,6 @@ def reply(ask: Ask, answer: Answer, faults: dict[FaultName, Fault] | None = None
     )
 
 
-@settings(max_examples=50, deadline=None)
 @given(WORDS, WORDS, THINKING, THINKS, st.one_of(st.none(), st.integers(1, 30)))
 def test_a_reply_keeps_its_limit_and_begins_as_the_answer_does(
     thought: tuple[str, ...],

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from clocks import WallClock
 from databases import new_database
+from histories import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
@@ -439,7 +440,7 @@ async def test_a_row_keeps_the_prices_it_was_charged_by(
     costs=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), min_size=1, max_size=12),
     cap=st.integers(0, 2000),
 )
-@settings(max_examples=15, deadline=None)
+@examples(15)
 async def test_bookings_at_once_never_pass_the_limit_together(
     tmp_path_factory: pytest.TempPathFactory, costs: list[tuple[int, int]], cap: int
 ) -> None:
@@ -470,7 +471,7 @@ _CAPS = st.lists(st.none() | st.integers(200, 1200), min_size=6, max_size=6)
 
 @pytest.mark.slow
 @given(_MOVES, _CAPS)
-@settings(max_examples=25, deadline=None)
+@examples(15)
 async def test_in_no_order_of_calls_is_any_limit_passed(
     tmp_path_factory: pytest.TempPathFactory,
     steps: list[tuple[str, int, int]],
