@@ -7,7 +7,7 @@ import inspect
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -185,9 +185,11 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 @pytest.fixture
-async def loop_clock(monkeypatch: pytest.MonkeyPatch) -> LoopClock:
+async def loop_clock(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[LoopClock]:
     """The time of the test's loop, in the test's hands."""
-    return LoopClock(monkeypatch)
+    clock = LoopClock(monkeypatch)
+    with clock.guarded():
+        yield clock
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

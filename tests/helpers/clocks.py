@@ -4,7 +4,9 @@ import asyncio
 import heapq
 import itertools
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -54,7 +56,7 @@ class LoopClock:
     Sockets and threads go on, so what waits for them is really done; but no deadline of the code
     under test ends by chance on a busy machine, and none is waited for. It begins at a whole
     second, so that halves and quarters add up exactly. As with uvloop, timers ring at whole
-    milliseconds, half a millisecond early or late. A test that hangs gets its time after all.
+    milliseconds, half a millisecond early or late.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
@@ -63,10 +65,22 @@ class LoopClock:
         self._timers: list[_Timer] = []
         self._numbers = itertools.count()
         self._armed = asyncio.Event()
-        self._hangs = self._loop.call_later(_HANGS_S, self.passes, 1e9)
         patch.setattr(self._loop, "time", lambda: self._now)
         patch.setattr(self._loop, "call_at", self._call_at)
         patch.setattr(self._loop, "call_later", self._call_later)
+
+    @contextmanager
+    def guarded(self) -> Generator[None]:
+        """Give a test that hangs its time after all."""
+        # A thread's: asyncio's own loop asks the time that stands still for its timers.
+        all_time = partial(self._loop.call_soon_threadsafe, self.passes, 1e9)
+        guard = threading.Timer(_HANGS_S, all_time)
+        guard.daemon = True
+        guard.start()
+        try:
+            yield
+        finally:
+            guard.cancel()
 
     def passes(self, seconds: float) -> None:
         """Let time pass: what became due by then begins in the loop's next round."""
@@ -99,6 +113,8 @@ class LoopClock:
         timer = _Timer(self._now + round(when - self._now, 3), next(self._numbers), later)
         heapq.heappush(self._timers, timer)
         self._armed.set()
+        # What is due already, by time that passed meanwhile, is begun by no later passing.
+        self.passes(0.0)
         return timer
 
     def _call_later(
