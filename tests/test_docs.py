@@ -29,6 +29,11 @@ def text_of(path: Path) -> str:
 
 
 @cache
+def words_in(path: Path) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text_of(path))) | {path.stem}
+
+
+@cache
 def names_in(path: Path) -> frozenset[str]:
     """Whatever a file defines or sets, its own name included."""
     found = {path.stem}
@@ -74,7 +79,7 @@ def is_there(word: str, file: str) -> bool:
     parts = set(word.split("."))
     within = [path for path in SOURCES if not file or f"/{path}".endswith(f"/{file}")]
     # Few files hold a word at all, and only those are parsed.
-    holding = [p for p in within if all(part in f"{p.stem} {text_of(p)}" for part in parts)]
+    holding = [path for path in within if parts <= words_in(path)]
     return any(parts <= names_in(path) for path in holding)
 
 
