@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -18,6 +19,7 @@ from _pytest.runner import runtestprotocol
 from clocks import LoopClock
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from rows import rows_as_one
 
 # How long an example takes says nothing about it: a busy machine must not fail a test.
 # Half of the usual hundred: each run draws others, and `make nightly` plays thousands.
@@ -73,6 +75,29 @@ def pytest_configure() -> None:
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES:
         os.environ.setdefault("TMPDIR", str(_MEMORY))
         tempfile.tempdir = None  # as far as it was asked for before
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Module | pytest.Class, name: str, obj: object
+) -> list[pytest.Item] | None:
+    """Makes one test of the rows of a table, where workers share the tests.
+
+    Finding, sending and telling a test takes longer than most rows do: together an eighth of the
+    whole time. Without workers each row is a test, for whoever looks for one.
+    """
+    tries = int(collector.config.getoption("tries") or 1)
+    if not hasattr(collector.config, "workerinput") or tries > 1:
+        return None
+    together = rows_as_one(obj) if name.startswith("test") else None
+    if together is None or not isinstance(collector, pytest.Module):
+        return None
+    # Untyped in pytest.
+    item: pytest.Function = cast("Any", pytest.Function).from_parent(
+        collector, name=name, callobj=together
+    )
+    # What its module lays out anew for each test is so for each row.
+    return None if set(item.fixturenames) - {"event_loop_policy"} else [item]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

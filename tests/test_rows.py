@@ -1,0 +1,53 @@
+"""The rows of a table are one test where workers share the tests, and each that fails is named."""
+
+import pytest
+from rows import rows_as_one
+
+
+def test_every_row_is_played_and_each_that_fails_is_named_with_its_values() -> None:
+    played = list[int]()
+
+    @pytest.mark.parametrize(
+        ("one", "other"), [(1, 1), (2, 3), (4, 4), pytest.param(5, 6, id="five")]
+    )
+    def same(one: int, other: int) -> None:
+        played.append(one)
+        assert one == other
+
+    together = rows_as_one(same)
+
+    assert together is not None
+    with pytest.raises(ExceptionGroup, match="2 of 4 rows fail") as failed:
+        together()
+    assert played == [1, 2, 4, 5]
+    notes = [error.__notes__ for error in failed.value.exceptions]
+    assert notes == [["in row 2: one=2, other=3"], ["in row 4: one=5, other=6"]]
+
+
+def test_a_row_that_raises_nothing_where_it_should_fails() -> None:
+    @pytest.mark.parametrize("divisor", [0, 1])
+    def divided(divisor: int) -> None:
+        with pytest.raises(ZeroDivisionError):
+            assert 1 / divisor
+
+    together = rows_as_one(divided)
+
+    assert together is not None
+    with pytest.raises(BaseExceptionGroup, match="1 of 2 rows fail"):
+        together()
+
+
+def test_what_takes_more_than_its_row_stays_as_it_is() -> None:
+    row = pytest.mark.parametrize("number", [1])
+
+    def with_fixture(number: int, tmp_path: object) -> None: ...
+    async def on_a_loop(number: int) -> None: ...
+    def marked(number: int) -> None: ...
+    def nothing() -> None: ...
+
+    slow, left_out = pytest.mark.slow(row(marked)), pytest.param(1, marks=pytest.mark.skip)
+    assert rows_as_one(slow) is None
+    assert rows_as_one(row(with_fixture)) is None
+    assert rows_as_one(row(on_a_loop)) is None
+    assert rows_as_one(nothing) is None
+    assert rows_as_one(pytest.mark.parametrize("number", [left_out])(nothing)) is None
