@@ -85,30 +85,60 @@ def is_there(word: str, file: str) -> bool:
 
 @pytest.mark.skipif(os.name != "posix", reason="they are a shell's")
 @pytest.mark.parametrize("was_killed", [False, True])
-def test_the_lines_for_going_back_keep_what_was_stored_last(
+def test_the_lines_for_going_back_keep_what_was_stored_last_each_time(
     tmp_path: Path, *, was_killed: bool
 ) -> None:
     text = text_of(HOUSE / "docs/running.md")
-    (found,) = re.findall(r"^    mkdir (?:.*\\\n)*.*", text, re.M)
-    lines = found.replace("THAT", "old").replace("pm2 restart lantern", "true")
-    (tmp_path / "lantern.db.lock").touch()
-    (tmp_path / "lantern.db.old.backup").write_text("the backup")
-    with closing(sqlite3.connect(tmp_path / "first.db", isolation_level=None)) as live:
-        live.execute("PRAGMA journal_mode = WAL")
-        live.execute("CREATE TABLE said (words)")
-        live.execute("INSERT INTO said VALUES ('blue')")
-        if not was_killed:
-            live.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        for end in ("", "-wal", "-shm") if was_killed else ("",):
-            shutil.copy(tmp_path / f"first.db{end}", tmp_path / f"lantern.db{end}")
+    under_pm2, under_systemd = re.findall(r"^    newer=(?:.*\\\n)*.*", text, re.M)
+    assert under_systemd == under_pm2.replace("pm2 restart", "systemctl start")
+    lines = under_pm2.replace("THAT", "old").replace("pm2 restart lantern", "true")
+    backup = tmp_path / "lantern.db.old.backup"
+    backup.write_text("the backup")
+    backup.chmod(0o640)
 
-    subprocess.run(["bash", "-ec", lines], cwd=tmp_path, check=True)
+    for time in ("first", "second"):
+        (tmp_path / "lantern.db.lock").touch()
+        with closing(sqlite3.connect(tmp_path / f"{time}.db", isolation_level=None)) as live:
+            live.execute("PRAGMA journal_mode = WAL")
+            live.execute("CREATE TABLE said (words)")
+            live.execute("INSERT INTO said VALUES (?)", (time,))
+            if not was_killed:
+                live.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            for end in ("", "-wal", "-shm") if was_killed else ("",):
+                shutil.copy(tmp_path / f"{time}.db{end}", tmp_path / f"lantern.db{end}")
 
-    with closing(sqlite3.connect(tmp_path / "newer" / "lantern.db")) as newer:
-        assert newer.execute("SELECT words FROM said").fetchall() == [("blue",)]
-    assert (tmp_path / "lantern.db").read_text() == "the backup"
-    there = {file.name for file in tmp_path.glob("lantern.db*")}
-    assert there == {"lantern.db", "lantern.db.old.backup"}
+        clock = f"date() {{ echo {time}; }}; "
+        subprocess.run(["bash", "-ec", clock + lines], cwd=tmp_path, check=True)
+
+        with closing(sqlite3.connect(tmp_path / f"newer-{time}" / "lantern.db")) as newer:
+            assert newer.execute("SELECT words FROM said").fetchall() == [(time,)]
+        assert (tmp_path / "lantern.db").read_text() == "the backup"
+        there = {file.name for file in tmp_path.glob("lantern.db*")}
+        assert there == {"lantern.db", "lantern.db.old.backup"}
+        # Root, who goes back for a service, leaves it what is the service's.
+        assert (tmp_path / "lantern.db").stat().st_mode == backup.stat().st_mode
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_lines_for_updating_work_after_going_back(tmp_path: Path) -> None:
+    text = text_of(HOUSE / "docs/running.md")
+    updates = re.findall(r"^    git checkout main && git pull\b", text, re.M)
+    assert len(updates) == 2
+
+    def git(folder: str, words: str) -> str:
+        own = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+        command = ["git", *own, *words.split()]
+        return subprocess.check_output(command, cwd=tmp_path / folder, text=True).strip()
+
+    git(".", "init -q -b main origin")
+    git("origin", "commit -q --allow-empty -m one")
+    git(".", "clone -q origin mine")
+    git("origin", "commit -q --allow-empty -m two")
+    for _ in range(2):
+        # Going back leaves no branch checked out.
+        git("mine", "checkout -q HEAD~0")
+        subprocess.run(["bash", "-ec", updates[0]], cwd=tmp_path / "mine", check=True)
+        assert git("mine", "rev-parse HEAD") == git("origin", "rev-parse HEAD")
 
 
 @pytest.mark.parametrize(("word", "file"), claims())
