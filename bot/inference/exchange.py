@@ -478,34 +478,34 @@ def _written(call: Call) -> tuple[Address, bytes]:
     Raises:
         WireFault: its address is no URL, ``CONNECT``; its key cannot be sent, ``AUTH``.
     """
-    address, named, path = _found(call.url)
+    address, head = _head(call.url, tuple(call.headers.items()))
+    return address, b"%b%d\r\n\r\n%b" % (head, len(call.body), call.body)
+
+
+@lru_cache(maxsize=1024)
+def _head(url: str, headers: tuple[tuple[str, str], ...]) -> tuple[Address, bytes]:
+    """Where a call goes, and its head, the same for all but for how long their bodies are.
+
+    Raises:
+        WireFault: as ``_written`` does.
+    """
+    try:
+        where = urlsplit(url)
+        port = where.port or _PORTS.get(where.scheme, 0)
+    except ValueError:
+        where, port = urlsplit(""), 0
+    address = where.scheme, where.hostname or "", port
     if not address[1] or not address[2]:
         raise WireFault(Verdict(FailureKind.CONNECT, "its address is no URL"))
-    fields = {
-        "Host": named,
-        "User-Agent": "lantern-bot",
-        **call.headers,
-        "Content-Length": str(len(call.body)),
-    }
+    fields = {"Host": where.netloc, "User-Agent": "lantern-bot", **dict(headers)}
     # Of all that a request's head says the key alone is not of our making.
     if _NO_VALUE.search("\t".join(fields.values())):
         reason = "it holds what no header may, such as a line break"
         raise WireFault(Verdict(FailureKind.AUTH, reason))
-    lines = [f"{name}: {value}" for name, value in fields.items()]
-    head = "\r\n".join([f"POST {path} HTTP/1.1", *lines, "", ""])
-    return address, head.encode("latin-1") + call.body
-
-
-@lru_cache(maxsize=1024)
-def _found(url: str) -> tuple[Address, str, str]:
-    """Where a URL leads, what that is called in a request, and what is asked of it."""
-    try:
-        where = urlsplit(url)
-        address = where.scheme, where.hostname or "", where.port or _PORTS.get(where.scheme, 0)
-    except ValueError:
-        where, address = urlsplit(""), ("", "", 0)
     path = f"{where.path or '/'}?{where.query}" if where.query else where.path or "/"
-    return address, where.netloc, path
+    lines = [f"{name}: {value}" for name, value in fields.items()]
+    head = "\r\n".join([f"POST {path} HTTP/1.1", *lines, "Content-Length: "])
+    return address, head.encode("latin-1")
 
 
 def whole_chunks(data: bytes) -> list[bytes]:
