@@ -250,15 +250,15 @@ class Scheduler:
 
         Reckoned from the newest decision: where that came a moment too early it is due as before.
         """
-        limits = self._capacity.limits.values()
-        # A pause that ends is a change: a route that leaves the host out is remembered until then.
-        ends = [one.failed_until for one in limits if one.failed_until > self._decided_at]
-        if self.drained_until is not None:
-            ends.append(self.drained_until)
+        due = math.inf if self.drained_until is None else self.drained_until
         if self._queue.waiters:
             # News, patience, second tries.
-            ends.append(self._decided_at + PULSE_S)
-        return min(ends, default=math.inf)
+            due = min(due, self._decided_at + PULSE_S)
+        for one in self._capacity.limits.values():
+            # A pause that ends is a change: a route that leaves the host out is remembered till it.
+            if self._decided_at < one.failed_until < due:
+                due = one.failed_until
+        return due
 
     # --- the tree -------------------------------------------------------------------------
 
