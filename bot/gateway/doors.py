@@ -221,7 +221,7 @@ def _without_key(address: Address, request: web.Request) -> Caller:
         words = f"Without a key only this machine may ask. {make}"
         raise Problem(401, words, "invalid_api_key", headers=challenge)
     # A proxy beside Lantern makes the whole world look like this machine.
-    if any(name in request.headers for name in _OF_PROXIES):
+    if any(map(request.headers.__contains__, _OF_PROXIES)):
         words = f"Without a key nobody may ask by way of a proxy. {make}"
         raise Problem(401, words, "invalid_api_key", headers=challenge)
     return _LOOPBACK

@@ -6,7 +6,7 @@ from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isinf
-from typing import cast
+from typing import Any, cast
 
 from bot.chat.choices import PLAIN
 from bot.chat.relayed import RequestForm
@@ -228,19 +228,19 @@ def measure(endpoint: RequestForm, fields: Mapping[str, object]) -> Measured:
 def _size(whole: object) -> tuple[int, int]:
     """Estimated tokens of all texts and numbers, and how many pictures are among them."""
     tokens = pictures = 0
-    stack = [whole]
+    stack: list[Any] = [whole]
     while stack:
         value = stack.pop()
-        if isinstance(value, dict):
+        if isinstance(value, str):
+            tokens += estimate_tokens(value)
+        elif isinstance(value, list):
+            stack += value
+        elif isinstance(value, dict):
             part = cast(Object, value)
             if is_picture(part):
                 pictures += 1
             else:
-                stack.extend(part.values())
-        elif isinstance(value, list):
-            stack.extend(cast(list[object], value))
-        elif isinstance(value, str):
-            tokens += estimate_tokens(value)
+                stack += part.values()
         else:
             tokens += value is not None
     return tokens, pictures
