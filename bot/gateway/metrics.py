@@ -4,19 +4,18 @@ Labels are bounded: hosts, providers and paths of our own, and models that the f
 is known to have. Anything else a client may write is ``unknown``.
 """
 
-from collections.abc import Callable, Iterator
-from functools import cache
+from bisect import bisect_left
+from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import accumulate
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    Info,
-    disable_created_metrics,
-    generate_latest,
+from prometheus_client import CollectorRegistry, Info, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bot.chat.flights import Flight, FlightNews, News
@@ -36,58 +35,117 @@ TOKEN_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1)
 UNKNOWN = "unknown"
 
 
+class Counts(Collector):
+    """One counter. The library's own takes a lock for each of the nine series of a request."""
+
+    def __init__(self, registry: CollectorRegistry, name: str, words: str, *labels: str) -> None:
+        self._of = name, words, labels
+        self._series: dict[tuple[object, ...], float] = {}
+        registry.register(self)
+
+    def add(self, amount: float, *labels: object) -> None:
+        """So much more of what has these labels; 0 shows that there is none."""
+        self._series[labels] = self._series.get(labels, 0.0) + amount
+
+    def collect(self) -> Iterator[Metric]:
+        """Every series, as a scrape reads them."""
+        name, words, names = self._of
+        told = CounterMetricFamily(f"lantern_{name}", words, labels=names)
+        for labels, amount in self._series.items():
+            told.add_metric([*map(str, labels)], amount)
+        yield told
+
+
+class Times(Collector):
+    """One histogram, of seconds."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        name: str,
+        words: str,
+        *labels: str,
+        bounds: tuple[float, ...] = TTFT_BUCKETS,
+    ) -> None:
+        self._of = name, words, labels
+        self._bounds = bounds
+        self._series: dict[tuple[object, ...], list[float]] = {}
+        """How many there were up to each bound and behind the one before it; then their sum."""
+        if not labels:
+            self._series[()] = self._nothing()
+        registry.register(self)
+
+    def add(self, seconds: float, *labels: object) -> None:
+        """One more of what has these labels."""
+        series = self._series.get(labels)
+        if series is None:
+            series = self._series[labels] = self._nothing()
+        series[bisect_left(self._bounds, seconds)] += 1.0
+        series[-1] += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """Every series, as a scrape reads them."""
+        name, words, names = self._of
+        told = HistogramMetricFamily(f"lantern_{name}", words, labels=names)
+        bounds = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
+        for labels, (*counts, total_s) in self._series.items():
+            up_to = list(zip(bounds, accumulate(counts), strict=True))
+            told.add_metric([*map(str, labels)], up_to, total_s)
+        yield told
+
+    def _nothing(self) -> list[float]:
+        return [0.0] * (len(self._bounds) + 2)
+
+
 class Metrics(Collector):
     """Counts the news; what stands now is read at each scrape."""
 
     def __init__(self, built: Lantern) -> None:
-        # One more series each, for when a series began: nobody asks.
-        disable_created_metrics()
         self._built = built
         self._registry = registry = CollectorRegistry()
         self._accounts: tuple[Account, ...] = ()
-
-        # Each series is kept here by its labels, which are few: the library looks one up under a
-        # lock, and each request adds to nine.
-        def counter(name: str, words: str, *labels: str) -> Callable[..., Counter]:
-            return cache(Counter(f"lantern_{name}", words, labels, registry=registry).labels)
-
-        def seconds(
-            name: str, words: str, *labels: str, buckets: tuple[float, ...] = TTFT_BUCKETS
-        ) -> Callable[..., Histogram]:
-            named = f"lantern_{name}"
-            made = Histogram(named, words, labels, registry=registry, buckets=buckets)
-            return cache(made.labels) if labels else lambda: made
-
         place = ("model", "host")
-        self._requests = counter(
-            "requests_total", "Requests of clients, ended.", "endpoint", *place, "outcome"
+        self._requests = Counts(
+            registry, "requests_total", "Requests of clients, ended.", "endpoint", *place, "outcome"
         )
-        self._duration = seconds("request_duration_seconds", "Whole requests.", "endpoint")
-        self._first = seconds(
-            "time_to_first_token_seconds", "From arrival to the first word.", *place, "state"
+        self._duration = Times(registry, "request_duration_seconds", "Whole requests.", "endpoint")
+        self._first = Times(
+            registry,
+            "time_to_first_token_seconds",
+            "From arrival to the first word.",
+            *place,
+            "state",
         )
-        self._per_token = seconds(
+        self._per_token = Times(
+            registry,
             "time_per_output_token_seconds",
             "Between tokens after the first.",
             *place,
-            buckets=TOKEN_BUCKETS,
+            bounds=TOKEN_BUCKETS,
         )
-        self._queue = seconds("queue_seconds", "Waited for a slot.", "host")
-        self._overhead = seconds(
+        self._queue = Times(registry, "queue_seconds", "Waited for a slot.", "host")
+        self._overhead = Times(
+            registry,
             "overhead_seconds",
             "Spent by Lantern itself, neither waiting nor generating.",
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1),
+            bounds=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1),
         )
-        self._tokens = counter("tokens_total", "Tokens of answers.", *place, "type")
-        self._fallbacks = counter("fallbacks_total", "Candidates that failed a request.", "reason")
-        self._wrong = counter(
-            "wrong_model_total", "Answers by another model, none of it passed on.", "host"
+        self._tokens = Counts(registry, "tokens_total", "Tokens of answers.", *place, "type")
+        self._fallbacks = Counts(
+            registry, "fallbacks_total", "Candidates that failed a request.", "reason"
         )
-        self._cost = counter("cost_usd_total", "Paid for requests.", "provider", "model")
-        self._loads = counter("model_loads_total", "Loads ended.", "host", "model", "outcome")
-        self._load = seconds("model_load_seconds", "Loads that succeeded.", "host", "model")
-        self._unloads = counter("model_unloads_total", "Instances that left memory.", "cause")
-        self.turned_away = counter("auth_failures_total", "Not let in.", "reason")
+        self._wrong = Counts(
+            registry, "wrong_model_total", "Answers by another model, none of it passed on.", "host"
+        )
+        self._cost = Counts(registry, "cost_usd_total", "Paid for requests.", "provider", "model")
+        self._loads = Counts(
+            registry, "model_loads_total", "Loads ended.", "host", "model", "outcome"
+        )
+        self._load = Times(registry, "model_load_seconds", "Loads that succeeded.", "host", "model")
+        self._unloads = Counts(
+            registry, "model_unloads_total", "Instances that left memory.", "cause"
+        )
+        self.turned_away = Counts(registry, "auth_failures_total", "Not let in.", "reason")
         """By our own code of why: what was tried stays out of the labels."""
         build = Info("lantern_build", "What runs.", registry=registry)
         build.info({"version": version("lantern-bot")})
@@ -104,12 +162,12 @@ class Metrics(Collector):
             case FlightNews(what="ended", flight=flight):
                 self._count(flight)
             case FleetEvent(what="model loaded", host=host, model=model, seconds=seconds):
-                self._loads(host, model, "loaded").inc()
-                self._load(host, model).observe(seconds or 0.0)
+                self._loads.add(1, host, model, "loaded")
+                self._load.add(seconds or 0.0, host, model)
             case FleetEvent(what="load failed", host=host, model=model):
-                self._loads(host, model, "failed").inc()
+                self._loads.add(1, host, model, "failed")
             case FleetEvent(what="model unloaded", cause=cause):
-                self._unloads(cause).inc()
+                self._unloads.add(1, cause)
             case _:
                 return
 
@@ -119,13 +177,13 @@ class Metrics(Collector):
         # Whoever was asked has it; what a client wrote is only ever a known key.
         is_known = by is not None or key in self._built.catalog.all_model_keys()
         model, where = str(key) if is_known else UNKNOWN, UNKNOWN if by is None else by.where
-        self._requests(flight.form, model, where, flight.outcome).inc()
+        self._requests.add(1, flight.form, model, where, flight.outcome)
         for host in flight.mistaken:
-            self._wrong(host).inc()
+            self._wrong.add(1, host)
         for attempt in flight.attempts:
-            self._fallbacks(attempt.kind or UNKNOWN).inc()
+            self._fallbacks.add(1, attempt.kind or UNKNOWN)
         if flight.ended_at is not None:
-            self._duration(flight.form).observe(flight.ended_at - flight.began_at)
+            self._duration.add(flight.ended_at - flight.began_at, flight.form)
         # Where nobody was sent it nothing was used, and nobody knows how long it stood in a line.
         if used is not None and flight.sent_at is not None:
             self._count_used(flight, used, model, where)
@@ -134,15 +192,15 @@ class Metrics(Collector):
         usage, timing = used.usage, used.timing
         if flight.first_at is not None:
             state = "cold" if timing.load_s else "warm"
-            self._first(model, where, state).observe(flight.first_at - flight.began_at)
+            self._first.add(flight.first_at - flight.began_at, model, where, state)
         if timing.generation_s and usage.completion_tokens > 1:
             apart_s = timing.generation_s / (usage.completion_tokens - 1)
-            self._per_token(model, where).observe(apart_s)
-        self._queue(where).observe(timing.queue_s)
+            self._per_token.add(apart_s, model, where)
+        self._queue.add(timing.queue_s, where)
         # What failed before is no work of Lantern's own, and a silence before a cut is not either.
         if flight.outcome == "done" and not flight.attempts:
             own_s = timing.total_s - timing.wait_s - timing.generation_s
-            self._overhead().observe(max(0.0, own_s))
+            self._overhead.add(max(0.0, own_s))
         counts = {
             "input": usage.prompt_tokens,
             "output": usage.completion_tokens,
@@ -150,12 +208,10 @@ class Metrics(Collector):
             "cached": usage.cached_tokens,
         }
         for kind, count in counts.items():
-            tokens = self._tokens(model, where, kind)
-            # Shown all the same: a series begins with its labels.
-            if count:
-                tokens.inc(count)
+            # None of them are shown all the same.
+            self._tokens.add(count, model, where, kind)
         if used.provider is not None:
-            self._cost(where, model).inc(used.cost_micro_usd / 1e6)
+            self._cost.add(used.cost_micro_usd / 1e6, where, model)
 
     def collect(self) -> Iterator[Metric]:
         """What stands now."""

@@ -147,7 +147,7 @@ def application(
         try:
             request[CALLER] = await doors.admit(request, scope_of(request.path))
         except Problem as refused:
-            watching.metrics.turned_away(refused.code or "unknown").inc()
+            watching.metrics.turned_away.add(1, refused.code or "unknown")
             raise
         if request.get(EXPECTS, "100-continue").lower() != "100-continue":
             raise Problem(417, "The only expectation that can be met is `100-continue`.")
