@@ -328,7 +328,8 @@ class WholeSink:
         self._id = reply_id
         self._created = created
         self._text: list[str] = []
-        self._passed = WholeChat()
+        self._passed: WholeChat | None = None
+        """Of a provider."""
         self._finish = "stop"
         self._body = b""
         self._told: Mapping[str, object] = {}
@@ -351,7 +352,7 @@ class WholeSink:
         """Kept for the headers; what another said before it broke is dropped."""
         self.candidate, self._seen = candidate, seen
         self._text.clear()
-        self._passed = WholeChat()
+        self._passed = None
 
     def own_head(self) -> None:
         """Nothing is sent before the answer."""
@@ -378,6 +379,7 @@ class WholeSink:
 
     async def pass_on(self, payloads: Sequence[str], *, wants_usage: bool) -> None:
         """A provider's own chunks are put together."""
+        self._passed = self._passed or WholeChat()
         for payload in payloads:
             if payload != "[DONE]":
                 self._passed.take(payload)
@@ -387,7 +389,7 @@ class WholeSink:
         body = self._body
         if receipt.host is not None and self._form in ("chat", "text"):
             body = _with(body, self._told, statistics(receipt, self._seen, self._told))
-        if self._passed.has_begun:
+        if self._passed is not None and self._passed.has_begun:
             body = self._passed.body()
         elif receipt.provider is not None:
             text, kind = "".join(self._text), "chat.completion"
