@@ -120,7 +120,8 @@ class FirstResponses(AsyncWebhookAdapter):
                 # It was taken and the answer lost: "thinking" stood there, and the turn was ended.
                 break
             except (aiohttp.ClientError, OSError):
-                if not left:
+                # Closed by ourselves as we leave, it takes no other call.
+                if not left or session.closed:
                     raise
         return {"interaction": {"id": str(route.webhook_id), "type": 2}}
 

@@ -164,6 +164,8 @@ class Callbacks:
     def __init__(self, *codes: int | None) -> None:
         self.codes = [*codes]
         self.bodies: list[Any] = []
+        self.leaving: aiohttp.ClientSession | None = None
+        """Closed as the first response comes."""
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[str]:
@@ -174,6 +176,8 @@ class Callbacks:
 
     async def _meet(self, request: web.Request) -> web.Response:
         self.bodies.append(await request.json())
+        if self.leaving is not None:
+            await self.leaving.close()
         code = self.codes.pop(0)
         if code is None and request.transport is not None:
             request.transport.abort()
@@ -184,10 +188,13 @@ class Callbacks:
         return web.Response(body=body, status=400 if code else 200, headers=headers)
 
 
-async def deferred(callbacks: Callbacks, monkeypatch: pytest.MonkeyPatch) -> object:
+async def deferred(
+    callbacks: Callbacks, monkeypatch: pytest.MonkeyPatch, *, leaves: bool = False
+) -> object:
     """Defers an interaction as a command does; gives what Discord tells of it."""
     async with callbacks.listening() as url, aiohttp.ClientSession() as session:
         monkeypatch.setattr(Route, "BASE", url)
+        callbacks.leaving = session if leaves else None
         params = interaction_response_params(type=5)
         told = await FirstResponses().create_interaction_response(
             7, "token", session=session, params=params
@@ -223,6 +230,14 @@ async def test_a_line_that_stays_cut_ends_a_first_response(
     with pytest.raises(aiohttp.ClientError):
         await deferred(callbacks, monkeypatch)
     assert callbacks.codes == [0]
+
+
+async def test_a_first_response_that_we_cut_ourselves_as_we_leave_is_not_given_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given again it met a closed session, which was logged as a fault of ours.
+    with pytest.raises(aiohttp.ClientError):
+        await deferred(Callbacks(None, 0), monkeypatch, leaves=True)
 
 
 def closed_with(code: int) -> discord.ConnectionClosed:
