@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from rows import rows_as_one
 
 # How long an example takes says nothing about it: a busy machine must not fail a test.
-# Half of the usual hundred: each run draws others, and `make nightly` plays thousands.
+# A third of the usual hundred: each run draws others, and `make nightly` plays thousands.
 settings.register_profile(
-    "dev", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
+    "dev", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=30
 )
 # A change is judged by the same examples each time, or a rare one of an older day refuses it.
 settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, database=None)

@@ -16,7 +16,7 @@ from bench.fleet.table import POLICIES, TRACES, kinds, lines, parts, section
 from bench.fleet.trace import SwitchedOff, Trace, make
 from bench.table import markdown, renewed, told
 
-BRIEF = 40
+BRIEF = 25
 """Conversations of the evenings played here."""
 
 

@@ -159,7 +159,7 @@ async def test_bytes_torn_in_many_ways_give_the_same_text(
 ) -> None:
     double.faults.set("fragment")
     endpoint = endpoint_of(double)
-    for _ in range(15):
+    for _ in range(6):
         assert (await ask(inference, endpoint, f"[[say {SAID}]]")).text == SAID
 
 
