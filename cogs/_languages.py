@@ -52,6 +52,9 @@ _JOINTS = tuple(
 _MARKED = re.compile(r"`[^`]*`|\*\*.*?\*\*")
 """Names in marks of their own: one may be called ``Dr. Watson``, or hold commas."""
 
+_WHOM = re.compile(r"[^\s:`]+: ")
+"""Begins a phrase about a host or provider."""
+
 _FAINT = 4
 """``{&} is {…}`` has so few signs that it means something in the smallest piece alone."""
 
@@ -232,16 +235,26 @@ class _Telling:
         strong = [pattern for pattern in fitting if pattern[1] >= _FAINT]
         if said := self._filled(text, strong, depth):
             return lead + said
+        faint = fitting[len(strong) :]
         for joint, between in _JOINTS:
-            # A phrase that ends a sentence here may end none elsewhere.
-            bare = text.removesuffix(".") if between == ", " else text
-            if bare != text and (said := self.phrase(bare, depth + 1)) != bare:
-                return f"{lead}{said}."
-            parts = _cut(text, joint)
-            found = [self.phrase(part, depth + 1) for part in parts] if len(parts) > 1 else parts
-            if found != parts:
-                return lead + between.join(found)
-        return lead + (self._filled(text, fitting[len(strong) :], depth) or text)
+            if (said := self._joined(text, joint, between, faint, depth)) != text:
+                return lead + said
+        return lead + (self._filled(text, faint, depth) or text)
+
+    def _joined(
+        self, text: str, joint: re.Pattern[str], between: str, faint: list[Pattern], depth: int
+    ) -> str:
+        """A text phrase by phrase, as they stand between such joints."""
+        # A phrase that ends a sentence here may end none elsewhere.
+        bare = text.removesuffix(".") if between == ", " else text
+        if bare != text and (said := self.phrase(bare, depth + 1)) != bare:
+            return f"{said}."
+        parts = _cut(text, joint)
+        found = [self.phrase(part, depth + 1) for part in parts] if len(parts) > 1 else parts
+        # Told of somebody is all of it, not what stands before its first comma.
+        if between == ", " and found[0] == parts[0] and _WHOM.match(text):
+            return self._filled(text, faint, depth) or between.join(found)
+        return between.join(found)
 
     def part(self, part: str, depth: int) -> str:
         """What stands between dots: one of the names, or a phrase."""

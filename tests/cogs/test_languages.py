@@ -346,19 +346,21 @@ QUOTED = re.compile(
 """What names, commands, and words of people, hosts and libraries stand in."""
 
 
-def words_of(lines: Iterable[str]) -> set[str]:
-    return {word.lower() for line in lines for word in WORD.findall(QUOTED.sub(" ", line))}
-
-
 WORD = re.compile(r"(?<![\w./-])[a-zA-ZäöüßÄÖÜ]{2,}(?![\w/]|[.-]\w)")
-_WORDS = tables()["words"]
-ENGLISH = words_of(_WORDS) - words_of(said["de"] for said in _WORDS.values())
-"""Words of ours that no German line of ours has."""
+
+
+def words_of(lines: Iterable[str]) -> set[str]:
+    return {word for line in lines for word in WORD.findall(QUOTED.sub(" ", line))}
+
+
+ENGLISH = {word.lower() for word in words_of(tables()["words"])}
+GERMAN = words_of(said["de"] for said in tables()["words"].values())
 
 
 def mixed(line: str) -> list[str]:
-    """What is English in a line, but for names, commands and quotes."""
-    return [word for word in WORD.findall(QUOTED.sub(" ", line)) if word.lower() in ENGLISH]
+    """Words of ours that no German line of ours has, but for names, commands and quotes."""
+    found = WORD.findall(QUOTED.sub(" ", line))
+    return [word for word in found if word.lower() in ENGLISH and word not in GERMAN]
 
 
 def lines_people_meet() -> Iterator[str]:
@@ -436,7 +438,7 @@ SETTINGS = (
     "a: b\n- c", "model: a\nmodel: b", "model: !env X", "model: 'a", "? [a]\n: b", "model: *x",
     'model: "\\q"', "model: @x", "just words", "x: y: z", "a: - b", "a: 1\n b: 2", "model: \0",
     "[" * 999, "idle_ttl: later", "idle_ttl: 0", "local_only: maybe", "local_only: [1]",
-    "model: {a: 1}", "cloud: 3", "request_type: ' '", "avatar: http://x", "sampling: fast",
+    "model: {a: 1}", "alternatives: 3", "request_type: ' '", "avatar: http://x",
     "sampling: {temperature: 9, top_p: x, top_k: -1, min_p: .nan, max_tokens: 1.5, stop: 3}",
     "sampling: {repeat_penalty: 0, max_tokens: 99999999999999999999, temperature: [1]}",
     "load: {gpu: most, kv_cache_quant: q8, flash_attention: 7, cpu_threads: 2}",
@@ -449,7 +451,7 @@ FILES = (
     b'{"a": 1,}', b'{"a": "b', b'{"a": "\n"}', b'{"a": "\\q"}', b'{"a": "\\uX"}', b"{} {}",
     b'{"a": 1 "b"}', b'{"name": "x"}', b'{"data": {"first_mes": "x"}}', b'{"entries": {}}',
     b'{"data": {"a": NaN}}', b'{"a":' + b"[" * 90 + b"]" * 90 + b"}", b"name: x\nmodle: y",
-    b"name: [", b"just words", b"model: a", plain_png(1, 1, (0, 0, 0)),
+    b"name: [", b"just words", plain_png(1, 1, (0, 0, 0)),
     plain_png(1, 9000, (0, 0, 0)), plain_png(9, 9, (0, 0, 0))[:-9],
     b'{"data": {"name": "x", "extensions": {"lantern": {"model": {"a": 1}, "idle_ttl": "x"}}}}',
     b'{"operation": {"fields": [{"key": "llm.prediction.temperature", "value": "hot"}]}}',
@@ -479,6 +481,16 @@ def faults_people_meet() -> Iterator[str]:
         yield from read_file(json.dumps(taken).encode(), "x.json").notes
 
 
+def reasons_people_meet() -> Iterator[str]:
+    """Why it goes where it goes, by the first of those who could answer."""
+    for price in ("at most $0.0120", "free", "price unknown", "paid by its plan"):
+        yield f"zai: cloud, {price}"
+        yield f"request type teaching (zai, alpha); zai: cloud, {price}"
+    more = ("", ", has read this conversation")
+    for taken, read in product((" and idle", ", 1 of 4 slots taken"), more):
+        yield f"alpha: in memory{taken}{read}"
+
+
 def lists_people_meet() -> Iterator[str]:
     """Each model as lists show it, however the one host that has it stands."""
     model = Model(ModelKey("a/b"), size_bytes=50_000_000_000)
@@ -505,7 +517,8 @@ def usage_people_meet() -> Iterator[str]:
 
 def test_no_line_is_half_german() -> None:
     everything = (
-        lines_people_meet(), faults_people_meet(), lists_people_meet(), usage_people_meet()
+        lines_people_meet(), faults_people_meet(), lists_people_meet(), usage_people_meet(),
+        reasons_people_meet(),
     )  # fmt: skip
     half = [
         (line, found)
@@ -627,6 +640,10 @@ HALF_ENGLISH = (
      "❌ `q3` passt auf mehr als ein Modell: `a/q3`, `b/q3`. Sag mehr davon."),
     ("💾 **Dr. Watson** is saved. `/persona Dr. Watson` lets it answer here.",
      "💾 **Dr. Watson** ist gespeichert. Mit `/persona Dr. Watson` antwortet sie hier."),
+    ("alpha: in memory, 1 of 4 slots taken, has read this conversation",
+     "alpha: im Speicher, 1 von 4 Plätzen belegt, hat dieses Gespräch gelesen"),
+    ("request type code (zai, alpha); zai: cloud, at most $0.0024",
+     "Frageart code (zai, alpha); zai: Cloud, höchstens 0,0024 $"),
     ("• beta (`auto`): no model can serve: `q/q3`: cannot see images, and 1 more",
      "• beta (`auto`): kein Modell kann es: `q/q3`: kann keine Bilder sehen, und 1 weitere"),
     ("ℹ The persona Watson is gone, so sage answers. `/persona` chooses anew.",
