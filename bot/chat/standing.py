@@ -43,7 +43,10 @@ def instead_words(receipt: Receipt) -> str:
     # The footer has both names, and can be switched off: that two have spoken is told all the same.
     if lost := [str(seam.host) for seam in receipt.seams if seam.pause_s is not None]:
         was = "was" if len(lost) == 1 else "were"
-        return f"↪ {_who(lost)} {was} lost in the middle; {_who([str(by)])} went on."
+        # "a machine was lost; a machine went on" read as if it were the same one.
+        is_counted = all(_ADDRESS.fullmatch(name) for name in (*lost, str(by)))
+        next_one = "another" if is_counted else _who([str(by)])
+        return f"↪ {_who(lost)} {was} lost in the middle; {next_one} went on."
     standing = _standing_of((*route.rejected, *receipt.attempts))
     is_not_chosen = route.chosen not in (None, receipt.provider)
     if receipt.provider is None or (is_not_chosen and not receipt.presses):

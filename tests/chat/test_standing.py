@@ -59,6 +59,14 @@ BY_ZAI = Receipt(PersonaName("sage"), model=GLM, provider=ZAI)
             replace(BETA, seams=(replace(LOST, host=HostName("10.0.0.2:1234")),)),
             "↪ a machine was lost in the middle; beta went on.",
         ),
+        (
+            replace(
+                BETA,
+                host=HostName("10.0.0.3:1234"),
+                seams=(replace(LOST, host=HostName("10.0.0.2:1234")),),
+            ),
+            "↪ a machine was lost in the middle; another went on.",
+        ),
         (replace(BETA, seams=(replace(LOST, pause_s=None),)), ""),
         # A host is judged for each model wanted, and named once.
         (
