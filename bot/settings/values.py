@@ -241,8 +241,12 @@ def split_hosts(value: Plain) -> Plain:
         ValueError: the text is a broken JSON list, or parts hosts by other than commas.
     """
     # Its pieces could be secrets, and each would be shown as an address that is none.
-    if isinstance(value, str) and re.search(r"[{\"';]|[^\s,]\s+[^\s,]", value):
-        raise ValueError(f"a comma list of {ADDRESS_WORDS}, or a JSON list")
+    for number, entry in enumerate(value.split(",") if isinstance(value, str) else (), start=1):
+        if re.search(r"[{\"';]|\S\s+\S", entry):
+            # By its number: of a long list the end is not shown.
+            raise ValueError(
+                f"a comma list of {ADDRESS_WORDS}, or a JSON list; entry {number} is no address"
+            )
     return split_list(value)
 
 

@@ -133,10 +133,11 @@ VARIABLE_FAULTS = [
         ("a:1/foo", "such as 10.0.0.2:1234, without a path behind it"),
         ("http://me:pw@a:1", "such as 10.0.0.2:1234, without name and password"),
         ("ws://a:1/v1", "such as 10.0.0.2:1234, without ws://"),
-        ("a:1;b:2", "expected a comma list of address:port such as 10.0.0.2:1234, or a JSON list"),
+        ("a:1;b:2", "such as 10.0.0.2:1234, or a JSON list; entry 1 is no address"),
         (
-            "a:1, b:2 c:3",
-            "expected a comma list of address:port such as 10.0.0.2:1234, or a JSON list",
+            f"{'a:1, ' * 20}b:2 c:3",
+            "expected a comma list of address:port such as 10.0.0.2:1234, or a JSON list; "
+            "entry 21 is no address",
         ),
     ],
 )
