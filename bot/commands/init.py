@@ -103,7 +103,7 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> bool:
 
 def _next_step(loaded: Loaded, *, is_whole: bool, is_apart: bool) -> str:
     if not is_whole:
-        return "lantern init, once more, when you have it."
+        return "lantern init, once more."
     if is_locked(loaded.database_path):
         # `lantern run` would only be refused.
         return (

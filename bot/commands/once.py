@@ -46,8 +46,8 @@ LOOKUP_S = 2.0
 LOOKS_BESIDE = (
     "Another Lantern is running on this database. This command owns nothing beside it: what that "
     "one loaded is called foreign here, and what is loaded from here is that one's. It unloads "
-    "both: by /fleet in Discord, by the page of "
-    "its gateway or POST /admin/models/unload."
+    "both: by /fleet where it is in Discord, by its page or POST /admin/models/unload where it has "
+    "a gateway."
 )
 GIVEN_UP = (
     "Given up: the host is told to end the load, where it takes that word. `lantern hosts` shows "

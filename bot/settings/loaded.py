@@ -155,7 +155,10 @@ class Loaded:
         )
 
 
-DISCORD_MISSING = "DISCORD_TOKEN is not set; put the bot's token in the environment or .env"
+DISCORD_MISSING = (
+    "DISCORD_TOKEN is not set; put the bot's token in the environment, .env or, under systemd, a "
+    "credential; `lantern serve` and `lantern chat` need none"
+)
 
 
 def missing_for_run(loaded: Loaded) -> tuple[str, ...]:

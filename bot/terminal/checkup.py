@@ -80,9 +80,9 @@ def _advice(host: HostSnapshot) -> list[str]:
         advice.append("anyone on the LAN may use this host: an API token would close it (0.4+)")
     if host.memory_bytes is None:
         size = max((m.size_bytes or 0 for m in host.models.values()), default=0)
+        largest = f" (largest model: {bytes_text(size)})" if size else ""
         advice.append(
-            f"no memory_gb set (largest model: {bytes_text(size)}): Lantern makes room only "
-            "when the host refuses a load"
+            f"no memory_gb set{largest}: Lantern makes room only when the host refuses a load"
         )
     return advice
 

@@ -53,6 +53,7 @@ def test_a_good_host_has_one_line() -> None:
         (replace(UP, lists_only_loaded=False), "just-in-time loading is on"),
         (replace(UP, has_token=False), "anyone on the LAN"),
         (replace(UP, memory_bytes=None), "no memory_gb set (largest model: 5.0 GB)"),
+        (replace(UP, memory_bytes=None, models={QWEN: Model(QWEN)}), "no memory_gb set: Lantern"),
     ],
 )
 def test_each_setting_to_change_is_advised(host: HostSnapshot, advice: str) -> None:
