@@ -18,11 +18,13 @@ from bot.commands.once import (
     built_from,
     print_json,
 )
+from bot.commands.serve import gateway_rules
 from bot.commands.twins import tell_of_twins
 from bot.domain.errors import BotError, ConfigError, StoreUnusable
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, PersonaName, ProviderName
 from bot.policy.http_doors import is_loopback
+from bot.process.lock import is_locked
 from bot.settings import Loaded, missing_for_run
 from bot.settings.loaded import DISCORD_MISSING
 from bot.store.files import look_at, open_to_others
@@ -84,6 +86,7 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> int:
         *(Finding("advice", "configuration", text) for text in loaded.warnings),
     )
     is_usable, is_lasting = await _try_database(loaded, findings)
+    is_lasting = not await _try_port(loaded, findings) or is_lasting
     build = built_from(loaded, settle_s=0.0, leaves_nothing=True, is_apart=not is_usable)
     async with build as built:
         wrong = gateway_findings(loaded, has_keys=bool(await KeyStore(built.database).all()))
@@ -168,6 +171,23 @@ async def _try_database(loaded: Loaded, findings: Findings) -> tuple[bool, bool]
         findings.tell(Finding("advice", "database", text))
     # Checked between an update and the new start, it would be migrated under the old Lantern.
     return not pending, False
+
+
+async def _try_port(loaded: Loaded, findings: Findings) -> bool:
+    """May the gateway, where it is enabled, listen? Tells of it where not."""
+    rules = gateway_rules(loaded)
+    # A Lantern that runs here has the port itself.
+    if not loaded.settings.gateway.enabled or is_locked(loaded.database_path):
+        return True
+    loop = asyncio.get_running_loop()
+    try:
+        listener = await loop.create_server(asyncio.Protocol, rules.host, rules.port)
+    except OSError as error:
+        text = f"{loaded.settings.gateway.listen} cannot be listened on: {error.strerror}"
+        findings.tell(Finding("fault", "gateway", text))
+        return False
+    listener.close()
+    return True
 
 
 async def try_discord(token: str, findings: Findings) -> Identity | None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, closing
@@ -24,6 +25,7 @@ from bot.commands.check import NEEDED_BY_RUN, Findings
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.hosts import Report
 from bot.fleet.reading import HostReader
+from bot.process.lock import instance_lock
 from bot.settings.loaded import DISCORD_MISSING
 from bot.sim.host import SimHost
 from bot.store import database
@@ -287,17 +289,21 @@ def test_a_database_that_others_may_read_is_told_until_it_is_closed_to_them(
 
 
 def test_where_only_the_gateway_is_wanted_no_token_is_missed(
-    studio: SimHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    studio: SimHost,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    unused_tcp_port: int,
 ) -> None:
     code, lines = checked(capsys)
     assert (code, lines["configuration"][-1]) == (78, ("fault", DISCORD_MISSING))
     # Enabled, or with a key made for it.
     with monkeypatch.context() as enabled:
         enabled.setenv("LANTERN_GATEWAY__ENABLED", "true")
+        enabled.setenv("LANTERN_GATEWAY__LISTEN", f"127.0.0.1:{unused_tcp_port}")
         code, lines = checked(capsys)
         assert (code, lines["configuration"][-1]) == (0, ("advice", NEEDED_BY_RUN))
         # Where others could reach it `serve` would not start without a key.
-        enabled.setenv("LANTERN_GATEWAY__LISTEN", "0.0.0.0:8400")
+        enabled.setenv("LANTERN_GATEWAY__LISTEN", f"0.0.0.0:{unused_tcp_port}")
         code, lines = checked(capsys)
         assert code == 78
         ((mark, text),) = lines["gateway"]
@@ -309,6 +315,22 @@ def test_where_only_the_gateway_is_wanted_no_token_is_missed(
         assert (code, "gateway" in lines) == (0, False)
     code, lines = checked(capsys)
     assert (code, lines["configuration"][-1]) == (0, ("advice", NEEDED_BY_RUN))
+
+
+def test_a_port_that_another_program_has_is_told_but_not_that_of_the_lantern_running_here(
+    studio: SimHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LANTERN_GATEWAY__ENABLED", "true")
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        monkeypatch.setenv("LANTERN_GATEWAY__LISTEN", f"127.0.0.1:{other.getsockname()[1]}")
+        # `serve` would end with 78, and the check-up found all well.
+        code, lines = checked(capsys)
+        assert code == 78
+        ((mark, text),) = lines["gateway"]
+        assert (mark, "cannot be listened on" in text) == ("fault", True)
+        with instance_lock(Path("lantern.db")):
+            code, lines = checked(capsys)
+        assert (code, "gateway" in lines) == (0, False)
 
 
 def test_a_host_that_missed_one_probe_is_looked_at_again_before_it_is_called_away(
