@@ -340,6 +340,10 @@ class FirstLook:
         if route.prefers_cloud:
             return ()
         if not found():
+            # What one loads by may have opened since: its last look refused for good.
+            async with self._bounded():
+                await self._fleet.look_again(only_settling=True)
+        if not found():
             await self.until(lambda: bool(found()))
         new = found()
         self._known.update(candidate.host for candidate in new)

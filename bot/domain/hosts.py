@@ -188,7 +188,7 @@ class HostSnapshot:
     reason: str = ""
     """Why it is in this state, in words for people."""
     is_in_doubt: bool = False
-    """It failed once, and the probe under way decides."""
+    """It failed once, or came by less than it may serve, and the probe under way decides."""
     interface: Interface | None = None
     version: str = ""
     lists_only_loaded: bool | None = None

@@ -161,11 +161,14 @@ class Fleet:
             for host in self._hosts.values():
                 tasks.create_task(host.probing.now(only_when_due=True))
 
-    async def look_again(self) -> None:
-        """Probes the hosts not known to serve, all at once: nobody else is left to ask."""
-        out = [
-            host for host in self._hosts.values() if host.snapshot().state in ("unknown", "down")
-        ]
+    async def look_again(self, *, only_settling: bool = False) -> None:
+        """Probes the hosts not known to serve, all at once: nobody else is left to ask.
+
+        Args:
+            only_settling: Of these those alone that came a moment ago and may serve more by now.
+        """
+        states = () if only_settling else ("unknown", "down")
+        out = [h for h in self._hosts.values() if h.is_settling or h.snapshot().state in states]
         async with asyncio.TaskGroup() as tasks:
             for host in out:
                 tasks.create_task(host.probing.again(partial(host.feed, Scheduler.on_sought)))

@@ -6,6 +6,7 @@ from bot.domain.hosts import HostState, Report, WakeRecord
 from bot.domain.ids import HostName
 from bot.policy import breaker
 from bot.policy.breaker import Breaker, BreakerRules
+from bot.policy.placement import CANNOT_LOAD
 from bot.policy.speeds import blend
 from bot.policy.waking import ASLEEP, LONGEST, WAKE_RULES, WAKE_S
 
@@ -18,6 +19,8 @@ REQUEST_RULES = BreakerRules(threshold=3, base_s=5.0, longest_s=300.0)
 """A host that answers probes and fails requests: back in twice, then out for growing pauses."""
 FALL_RULES = BreakerRules(threshold=2, base_s=10.0, longest_s=300.0)
 """A host that comes and goes: lost twice soon after it came, it is left out for growing pauses."""
+SETTLES_S = 10.0
+"""For so long after it came a host may not serve all its interfaces yet."""
 STEADY_S = 60.0
 """Up for so long, it does not come and go."""
 
@@ -57,15 +60,23 @@ class HostHealth:
         """A served request closes it."""
         self._falls = Breaker()
         """Losses soon after it had come; a longer stay closes it."""
+        self._poor = Breaker()
+        """Looks since it came, a moment ago, that found no interface by which it loads."""
         self._came_at = 0.0
         self.away_since = 0.0
         """From when on it has been down; means something while it is."""
 
     @property
     def is_in_doubt(self) -> bool:
-        """Is it down, and the probe that is under way decides whether it stays so?"""
-        probes = self.probes
-        return self.is_doubted or (probes.failures > 0 and probes.open_until is None)
+        """Does the probe that is under way decide whether it serves?"""
+        return self.is_doubted or any(
+            looks.failures > 0 and looks.open_until is None for looks in (self.probes, self._poor)
+        )
+
+    @property
+    def is_settling(self) -> bool:
+        """Did it come a moment ago, by less than it may serve, and is looked at again?"""
+        return self._poor.failures > 0
 
     def away(self) -> str:
         """That nobody can be served here, and why, for whoever asked."""
@@ -89,7 +100,8 @@ class HostHealth:
     def next_probe_at(self, now: float) -> float | None:
         """When to probe again without being asked; None when all is well."""
         if self.state == "up":
-            return None
+            until = self._poor.open_until
+            return None if not self.is_settling else now if until is None else until
         if self.is_doubted:
             return now
         # A good probe brings no host back whose requests go on failing: their pause counts then.
@@ -112,9 +124,14 @@ class HostHealth:
         if breaker.state(self.requests, now) == "open":
             return (*self._go_down(now, self.reason), *woken)
         self.reason = ""
-        if self.state == "up":
+        is_news = self.state != "up"
+        self._came_at = now if is_news else self._came_at
+        # One that is started opens its doors one after the other, or between two of our knocks: a
+        # host whose WebSocket was refused so was one that loads nothing until the next probe.
+        is_poor = report.interface in CANNOT_LOAD and now - self._came_at < SETTLES_S
+        self._poor = breaker.on_failure(self._poor, now, PROBE_RULES) if is_poor else Breaker()
+        if not is_news:
             return woken
-        self._came_at = now
         self.state, interface = "up", str(report.interface)
         found = FleetEvent("host found", self._host, interface=interface, version=report.version)
         return (found, *woken)
@@ -152,6 +169,7 @@ class HostHealth:
     def _go_down(self, now: float, reason: str) -> tuple[FleetEvent, ...]:
         is_news = self.state != "down"
         self.away_since = now if is_news else self.away_since
+        self._poor = Breaker()
         self.state, self.reason = "down", reason
         what = "host asleep" if self.may_sleep else "host lost"
         return (FleetEvent(what, self._host, reason=reason),) if is_news else ()

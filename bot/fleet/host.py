@@ -252,6 +252,11 @@ class Host:
         ahead = self._scheduler.ahead(lease.ticket)
         return None if ahead is None else lead_s(self.snapshot(), lease.wish, ahead, self._now())
 
+    @property
+    def is_settling(self) -> bool:
+        """Did it come a moment ago, and may serve more than the newest look found?"""
+        return self._scheduler.health.is_settling
+
     async def probe(self) -> None:
         """Returns when a probe that began after this call is over."""
         await self.probing.now()

@@ -30,7 +30,9 @@ class Looked(Fleet):
     looks = 0
     on_look: Callable[[], object] | None = None
 
-    async def look_again(self) -> None:
+    async def look_again(self, *, only_settling: bool = False) -> None:
+        if only_settling:
+            return
         self.looks += 1
         if self.on_look is not None:
             self.on_look()

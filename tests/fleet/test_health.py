@@ -11,6 +11,7 @@ from bot.policy.waking import LONGEST, WAKE_RULES, WAKE_S
 
 H = HostName("studio")
 REPORT = Report("/api/v1", "0.4.16", {}, ())
+HALF = Report("/api/v0", "0.3", {}, ())
 FOUND = FleetEvent("host found", H, interface="/api/v1", version="0.4.16")
 
 
@@ -264,3 +265,38 @@ def test_a_host_that_is_down_is_looked_at_often_and_one_that_may_sleep_is_left_a
         pauses.append(due - now)
         now = due
     assert max(pauses) == longest_s
+
+
+def half_up(at: float) -> HostHealth:
+    """LM Studio 0.3 that came back with its WebSocket closed."""
+    health = up()
+    health.failed(at - 1.0, "refused", FailureKind.CONNECT)
+    health.probed(at, HALF)
+    return health
+
+
+def test_one_that_came_by_less_than_it_may_serve_is_looked_at_again_for_a_moment() -> None:
+    health, at = half_up(100.0), 100.0
+    looks = list[float]()
+    # Nobody is refused by it before the next look.
+    assert health.is_in_doubt
+    while (due := health.next_probe_at(at)) is not None:
+        assert (health.state, health.is_settling) == ("up", True)
+        at = due
+        looks.append(at)
+        assert health.probed(at, HALF) == ()
+        assert not health.is_in_doubt
+    assert looks == [100.0, 101.0, 103.0, 107.0, 112.0]
+    assert not health.is_settling
+
+
+def test_one_that_serves_all_of_it_or_goes_is_not_looked_at_for_that_any_more() -> None:
+    health = half_up(100.0)
+    health.probed(100.0, REPORT)
+    assert (health.is_settling, health.next_probe_at(100.0)) == (False, None)
+    # Whatever it is later on: it has settled.
+    health.probed(200.0, HALF)
+    assert (health.is_settling, health.next_probe_at(200.0)) == (False, None)
+    health = half_up(100.0)
+    health.failed(100.5, "refused", FailureKind.CONNECT)
+    assert not health.is_settling
