@@ -127,6 +127,7 @@ class Watching:
                 for state in ("up", "draining", "asleep", "waking", "down", "unknown")
             },
             "providers": list(self._built.providers.names),
+            "personas": sorted(self._built.shelf.for_clients()),
             "budget": [account_object(account) for account in accounts if account.payer == "all"],
         }
 

@@ -16,6 +16,7 @@ from bot.app import utcnow
 from bot.gateway import doors, events
 from bot.gateway.server import GatewayRules, gateway
 from bot.gateway.sinks import LIFE
+from bot.sim.journal import PredictionStarted
 from bot.sim.models import GB, SimModel
 from bot.store.keys import KeyStore
 from tests.gateway.gate import LOOPBACK, Gate, chat, gate
@@ -126,7 +127,7 @@ async def test_a_load_moves_and_the_answer_streams_in_the_playground(tmp_path: P
         faults.stall_load(at=0.4)
         await seen.settled()
         await page.get_by_role("link", name="Playground").click()
-        await page.get_by_label("Model").select_option(BIG.key)
+        await page.get_by_label("Model or persona").select_option(BIG.key)
         await page.get_by_label("Message").fill("Why does a lantern glow?")
         await page.keyboard.press("Enter")
         bar = page.get_by_role("progressbar", name="Loading the model")
@@ -137,6 +138,81 @@ async def test_a_load_moves_and_the_answer_streams_in_the_playground(tmp_path: P
         faults.clear("stall_load")
         await page.get_by_text("to first token").wait_for()
         assert "simulated answer" in await page.locator(".said.model").inner_text()
+        assert seen.is_clean()
+
+
+async def test_a_persona_is_tried_in_the_playground(tmp_path: Path) -> None:
+    sage = {"sage": f"model: {QWEN.key}\nsystem_prompt: You are calm."}
+    async with (
+        gate(tmp_path, sim("one", QWEN), personas=sage, pace=LIFE) as it,
+        browser_at(it.base) as seen,
+    ):
+        await seen.settled()
+        await seen.page.get_by_role("link", name="Playground").click()
+        await seen.page.get_by_label("Model or persona").select_option("sage")
+        await seen.page.get_by_label("Message").fill("Why does a lantern glow?")
+        await seen.page.keyboard.press("Enter")
+        await seen.page.get_by_text("to first token").wait_for()
+        asked = await it.house.hosts["one"].journal.wait_for(PredictionStarted)
+        assert asked.messages[0].text == "You are calm."
+        assert seen.is_clean()
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+async def test_a_failed_load_is_told_in_two_lines_and_can_be_dismissed(
+    tmp_path: Path, width: int
+) -> None:
+    async with (
+        gate(tmp_path, sim("one", BIG), sim("two", QWEN)) as it,
+        browser_at(it.base, width) as seen,
+    ):
+        it.house.hosts["two"].faults.stall_after_tokens(2)
+        reason = "Model loading was stopped due to insufficient system resources. " * 9
+        it.house.hosts["one"].faults.fail_next_load(reason, times=None)
+        await seen.settled()
+        async with asked(it, QWEN.key, 5000), asked(it, BIG.key, 9):
+            told = seen.page.locator(".toast")
+            # Of one host and one try: the request may go on.
+            await told.get_by_text(f"A load of {BIG.key} on one failed: ").wait_for()
+            box = await told.bounding_box()
+            line = "parseFloat(getComputedStyle(document.querySelector('.toast')).lineHeight)"
+            assert box["height"] < 3 * await seen.page.evaluate(line)
+            # It lay over the Cancel of what was under way for nine seconds.
+            await told.get_by_role("button", name="Dismiss").click()
+            assert await told.count() == 0
+            await seen.page.get_by_role("button", name="Cancel request").first.click()
+            await seen.page.get_by_text("Nobody is asking just now.").wait_for()
+            await seen.page.evaluate("location.hash = 'models'")
+            stands = seen.page.locator("td.stands .tag").get_by_text("failed to load it")
+            assert len(await stands.inner_text()) <= 72
+            wide = await seen.page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width
+
+
+async def test_on_a_phone_nothing_is_cut_without_a_sign(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN, parallel=1)) as it, browser_at(it.base, 390) as seen:
+        it.house.hosts["one"].faults.stall_after_tokens(2)
+        await seen.settled()
+        async with asked(it, QWEN.key, 5000), asked(it, QWEN.key, 5000):
+            place = seen.page.locator(".tag").get_by_text("place 1")
+            await place.wait_for()
+            height = "n => n.offsetHeight / parseFloat(getComputedStyle(n).fontSize)"
+            assert await place.evaluate(height) < 2, "it broke within its pill"
+        tabs = await seen.page.locator("nav.tabs a").all()
+        tops = {(await tab.bounding_box())["y"] for tab in tabs}
+        assert len(tops) == 1, "the parts took four rows"
+        for tab in ("usage", "keys"):
+            await seen.page.evaluate(f"location.hash = '{tab}'")
+            await seen.page.locator(f"nav a[href='#{tab}'][aria-current]").wait_for()
+            for table in await seen.page.locator(".scroll").all():
+                shade = "n => getComputedStyle(n).backgroundAttachment"
+                assert await table.evaluate(shade) == "local, local, scroll, scroll"
+        await seen.page.evaluate("location.hash = 'connect'")
+        pairs = seen.page.locator("dl.pairs > *")
+        await pairs.first.wait_for()
+        base, url, key, words = [await pair.bounding_box() for pair in await pairs.all()]
+        assert base["y"] + base["height"] <= key["y"]
+        assert url["x"] == words["x"]
         assert seen.is_clean()
 
 
@@ -213,7 +289,7 @@ async def test_a_key_that_is_over_is_told_from_a_good_one(tmp_path: Path) -> Non
             await seen.settled()
             await seen.page.get_by_role("link", name="Keys").click()
             ends = {
-                name: seen.page.get_by_role("row", name=name).locator("td").last
+                name: seen.page.get_by_role("row", name=name).locator("td").nth(2)
                 for name in ("late", "good", "boss")
             }
             minute = r"\d{4}-\d\d-\d\d \d\d:\d\d"

@@ -2,7 +2,7 @@
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from "/page/preact.js";
 import { act, ask, connect, forgetKey, keyInUse, useKey } from "/page/wire.js";
 import { Play, Connect } from "/page/talk.js";
-import { amount, ago, bytes, count, left, moment, money, seconds, hue } from "/page/words.js";
+import { amount, ago, brief, bytes, count, left, moment, money, seconds, hue } from "/page/words.js";
 
 const KEEP_S = 600;
 
@@ -20,7 +20,12 @@ function changed() {
 export function toast(text, bad = false) {
   const one = { text, bad, id: Math.random() };
   state.toasts = [...state.toasts.slice(-3), one];
-  setTimeout(() => { state.toasts = state.toasts.filter((t) => t !== one); changed(); }, bad ? 9000 : 4500);
+  setTimeout(() => dismiss(one), bad ? 9000 : 4500);
+  changed();
+}
+
+function dismiss(one) {
+  state.toasts = state.toasts.filter((t) => t !== one);
   changed();
 }
 
@@ -95,7 +100,7 @@ function hear(event) {
       break;
     }
     case "model_load.end": case "model_load.failed": case "model_unload": case "host.up": case "host.down":
-      if (event.type === "model_load.failed") toast(`${event.modelKey} did not load on ${event.host}: ${event.reason}`, true);
+      if (event.type === "model_load.failed") toast(`A load of ${event.modelKey} on ${event.host} failed: ${event.reason}`, true);
       refresh();
       break;
     case "budget": case "provider": refresh(); break;
@@ -226,7 +231,7 @@ function Host({ host }) {
   </article>`;
 }
 
-const WORDS = { queued: "waiting", loading: "loading", reading: "reading", answering: "answering as a whole", streaming: "answering" };
+const WORDS = { queued: "waiting", loading: "loading", reading: "reading", answering: "answering", streaming: "answering" };
 
 function Doing({ r }) {
   const wait = r.wait || {};
@@ -241,7 +246,7 @@ function Running({ requests }) {
     ${requests.length ? html`<div class="scroll"><table><thead><tr><th class="slim">Request</th><th>Model</th><th class="slim">Where</th><th>State</th>
       <th class="num slim">Tokens</th><th class="num slim">Speed</th><th class="num slim">Time</th><th><span class="sr">Act</span></th></tr></thead><tbody>
       ${requests.map((r) => html`<tr key=${r.id}><td class="slim tight"><span class="mono">${r.id.slice(0, 8)}</span> <span class="soft">${r.key} · ${r.endpoint}</span></td>
-        <td class="wide"><span class="key">${r.model}</span></td><td class="slim">${r.host || "–"}</td><td><span class=${`tag ${r.state === "streaming" ? "good" : "warn"}`}><${Doing} r=${r} /></span></td>
+        <td class="wide who"><span class="key">${r.model}</span></td><td class="slim">${r.host || "–"}</td><td class="tight"><span class=${`tag ${r.state === "streaming" || r.state === "answering" ? "good" : "warn"}`}><${Doing} r=${r} /></span></td>
         <td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${r.tokensPerSecond ? `${amount(r.tokensPerSecond)} tok/s` : ""}</td><td class="num slim">${seconds(r.seconds)}</td>
         <td class="num"><button class="small risk" onClick=${() => doing(`/admin/requests/${r.id}/cancel`, {})} aria-label=${`Cancel request ${r.id}`}>Cancel</button></td></tr>`)}
       </tbody></table></div>` : html`<p class="empty">Nobody is asking just now.</p>`}
@@ -292,7 +297,7 @@ function Models() {
   const loads = new Map([...state.hosts.values()].filter((h) => h.load).map((h) => [h.load.modelKey, h]));
   const stands = (m) => {
     const host = loads.get(m.modelKey);
-    if (!host) return html`<span class=${`tag ${m.loaded.length ? "good" : ""}`}>${m.state}</span>`;
+    if (!host) return html`<span class=${`tag ${m.loaded.length ? "good" : ""}`} title=${m.state}>${brief(m.state, 72)}</span>`;
     return html`<span class="tag warn">loading ${Math.round(100 * host.load.progress)} % on ${host.name}</span>`;
   };
   const shown = state.models.filter((m) => m.modelKey.toLowerCase().includes(typed.toLowerCase()));
@@ -301,7 +306,7 @@ function Models() {
     <div class="scroll"><table><thead><tr><th>Model</th><th class="slim">Kind</th><th class="num slim">Size</th><th class="slim">On</th><th>Stands</th><th><span class="sr">Acts</span></th></tr></thead><tbody>
     ${shown.map((m) => html`<tr key=${m.modelKey}><td><span class="key">${m.modelKey}</span> ${m.active ? html`<span class="tag info">active</span>` : null}</td>
       <td class="soft slim">${[m.kind, m.vision && "sees", m.toolUse && "tools", m.quantization].filter(Boolean).join(" · ")}</td><td class="num slim">${m.sizeBytes ? bytes(m.sizeBytes) : ""}</td>
-      <td class="slim">${m.hosts.join(", ")}</td><td>${stands(m)}</td>
+      <td class="slim">${m.hosts.join(", ")}</td><td class="stands">${stands(m)}</td>
       <td class="num"><button class="small" disabled=${loads.has(m.modelKey)} onClick=${() => doing("/admin/models/load", { modelKey: m.modelKey })} aria-label=${`Load ${m.modelKey}`}>Load</button>
       ${" "}${m.kind === "embedding" ? null : html`<button class="small" disabled=${m.active} onClick=${() => doing("/admin/models/activate", { modelKey: m.modelKey }).then(refresh)}
         aria-label=${`Activate ${m.modelKey}`}>Activate</button>`}</td></tr>`)}
@@ -325,8 +330,8 @@ function Usage() {
     <div class="pad"><div class="samples" role="group" aria-label="By">${["model", "host", "key", "day"].map((x) => html`<button key=${x} aria-pressed=${by === x} onClick=${() => setBy(x)}>By ${x}</button>`)}</div>
     ${wrong ? html`<p class="soft">${wrong}</p>` : null}
     ${told?.savedUsd ? html`<p>Since ${told.since}, answering here saved about <b>${money(told.savedUsd)}</b> at ${told.savedBy}'s price.</p>` : null}</div>
-    ${lines.length ? html`<div class="scroll"><table><thead><tr><th>${by}</th><th>Share</th><th class="num">Requests</th><th class="num">Read</th><th class="num">Written</th><th class="num">Cost</th></tr></thead><tbody>
-      ${lines.map((l) => html`<tr key=${l.name}><td><span class="key">${l.name || "–"}</span></td><td style=${{ width: "26%" }}><div class="share" style=${{ width: `${(100 * tokens(l)) / most}%` }}></div></td>
+    ${lines.length ? html`<div class="scroll"><table><thead><tr><th>${by}</th><th class="slim">Share</th><th class="num">Requests</th><th class="num">Read</th><th class="num">Written</th><th class="num">Cost</th></tr></thead><tbody>
+      ${lines.map((l) => html`<tr key=${l.name}><td><span class="key">${l.name || "–"}</span></td><td class="slim" style=${{ width: "26%" }}><div class="share" style=${{ width: `${(100 * tokens(l)) / most}%` }}></div></td>
         <td class="num">${count(l.requests)}</td><td class="num">${count(l.inputTokens || 0)}</td><td class="num">${count(l.outputTokens || 0)}</td><td class="num">${l.costUsd ? money(l.costUsd) : "–"}</td></tr>`)}
     </tbody></table></div>` : told && !wrong ? html`<p class="empty">Nothing was used yet.</p>` : null}</section>`;
 }
@@ -342,10 +347,10 @@ function Keys() {
   const keys = told?.keys || [];
   return html`<section class="panel" aria-label="Keys"><header><h2>Keys</h2><span class="aside">made and revoked on the machine itself</span></header>
     ${wrong ? html`<p class="empty">${wrong}</p>` : null}
-    ${keys.length ? html`<div class="scroll"><table><thead><tr><th>Name</th><th>Key</th><th>May</th><th>Models</th><th class="num">Today</th><th>Rate</th><th>Last used</th><th>Ends</th></tr></thead><tbody>
-      ${keys.map((k) => html`<tr key=${k.name}><td>${k.name}</td><td class="mono">${k.prefix}</td><td>${k.scopes.join(", ")}</td><td>${k.models.join(", ") || "all"}</td>
+    ${keys.length ? html`<div class="scroll"><table><thead><tr><th>Name</th><th class="slim">Key</th><th>Ends</th><th>May</th><th>Models</th><th class="num">Today</th><th>Rate</th><th>Last used</th></tr></thead><tbody>
+      ${keys.map((k) => html`<tr key=${k.name}><td>${k.name}</td><td class="mono slim">${k.prefix}</td><td class="tight">${k.over ? html`<span class="tag bad">over</span> since ` : ""}${k.expires ? moment(k.expires) : "never"}</td><td>${k.scopes.join(", ")}</td><td>${k.models.join(", ") || "all"}</td>
       <td class="num">${k.today.costUsd || k.dailyUsd !== null ? money(k.today.costUsd) : ""}${k.dailyUsd === null ? "" : ` of ${money(k.dailyUsd)}`}</td><td>${k.rate || ""}</td>
-      <td>${k.lastUsed ? ago(k.lastUsed) : "never"}</td><td class="tight">${k.over ? html`<span class="tag bad">over</span> since ` : ""}${k.expires ? moment(k.expires) : "never"}</td></tr>`)}
+      <td>${k.lastUsed ? ago(k.lastUsed) : "never"}</td></tr>`)}
     </tbody></table></div>` : told ? html`<p class="empty">No key was made: only this machine may ask.</p>` : null}
     <div class="pad"><pre class="sample">lantern keys add editor --scope inference --rate 60/min
 lantern keys add me --scope admin --scope inference
@@ -380,8 +385,9 @@ function App() {
     <main>${state.line === "lost" ? html`<p class="banner" role="status">Lantern does not answer. What is shown may be old; it is tried again.</p>` : null}
       ${!state.status && state.line !== "lost" ? html`<p class="boot">Looking at the fleet …</p>` : null}
       ${state.status ? { overview: html`<${Overview} />`, models: html`<${Models} />`, usage: html`<${Usage} />`, keys: html`<${Keys} />`,
-        play: html`<${Play} models=${state.models} hosts=${state.hosts} />`, connect: html`<${Connect} models=${state.models} />` }[here] : null}</main>
-    <div class="toasts" role="status" aria-live="polite">${state.toasts.map((t) => html`<div key=${t.id} class=${`toast ${t.bad ? "bad" : ""}`}>${t.text}</div>`)}</div>`;
+        play: html`<${Play} models=${state.models} personas=${state.status.personas} hosts=${state.hosts} />`, connect: html`<${Connect} models=${state.models} />` }[here] : null}</main>
+    <div class="toasts" role="status" aria-live="polite">${state.toasts.map((t) => html`<div key=${t.id} class=${`toast ${t.bad ? "bad" : ""}`}><span class="words" title=${t.text}>${t.text}</span>
+      <button class="bare" aria-label="Dismiss" onClick=${() => dismiss(t)}>✕</button></div>`)}</div>`;
 }
 
 const root = document.getElementById("app");

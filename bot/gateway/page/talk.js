@@ -1,7 +1,7 @@
 // The playground on the real /v1, and how to connect a client.
 import { html, useEffect, useRef, useState } from "/page/preact.js";
 import { events, headers, keyInUse } from "/page/wire.js";
-import { amount, left, seconds } from "/page/words.js";
+import { amount, brief, left, seconds } from "/page/words.js";
 
 function Waiting({ state, hosts }) {
   if (!state) return html`<span class="soft">…</span>`;
@@ -15,7 +15,7 @@ function Waiting({ state, hosts }) {
   return html`<span class="small">${state.host ? `${state.host} is reading …` : "waiting …"}</span>`;
 }
 
-export function Play({ models, hosts }) {
+export function Play({ models, personas, hosts }) {
   const chats = models.filter((m) => m.kind !== "embedding");
   const [model, setModel] = useState(""), [text, setText] = useState(""), [said, setSaid] = useState([]), [busy, setBusy] = useState(null);
   const end = useRef(null);
@@ -69,8 +69,9 @@ export function Play({ models, hosts }) {
       ${m.wrong ? html`<span class="by" role="alert">${m.wrong}</span>` : null}${m.by ? html`<span class="by">${m.by}</span>` : null}</div>`)}<div ref=${end}></div></div>` : null}
     <form class="stack" onSubmit=${send}>
       <label class="field"><span>Message</span><textarea value=${text} onInput=${(e) => setText(e.target.value)} onKeyDown=${keys} placeholder="Say something. Enter sends, Shift+Enter begins a line."></textarea></label>
-      <div class="row"><label class="field grow"><span class="sr">Model</span><select value=${model} onChange=${(e) => setModel(e.target.value)} aria-label="Model">
-        <option value="">whatever answers soonest, or the active model</option>${chats.map((m) => html`<option key=${m.modelKey} value=${m.modelKey}>${m.modelKey} (${m.state})</option>`)}</select></label>
+      <div class="row"><label class="field grow"><span class="sr">Model</span><select value=${model} onChange=${(e) => setModel(e.target.value)} aria-label="Model or persona">
+        <option value="">whatever answers soonest, or the active model</option><optgroup label="Models">${chats.map((m) => html`<option key=${m.modelKey} value=${m.modelKey}>${m.modelKey} (${brief(m.state, 48)})</option>`)}</optgroup>
+        ${personas.length ? html`<optgroup label="Personas">${personas.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</optgroup>` : null}</select></label>
         ${busy ? html`<button type="button" onClick=${() => busy.abort()}>Stop</button>` : html`<button class="main" disabled=${!text.trim()}>Send</button>`}
         <button type="button" class="bare" disabled=${!said.length || busy} onClick=${() => setSaid([])}>Clear</button></div>
     </form></div></section>`;
@@ -93,7 +94,7 @@ export function Connect({ models }) {
   const text = SAMPLES[which](base, key, model);
   const copy = async () => { await navigator.clipboard?.writeText(text).catch(() => {}); setCopied(true); setTimeout(() => setCopied(false), 1500); };
   return html`<section class="panel" aria-label="Connect a client"><header><h2>Connect a client</h2><span class="aside">any program that speaks OpenAI's API</span></header><div class="pad stack">
-    <dl class="row"><dt class="soft">Base URL</dt><dd class="mono">${base}</dd><dt class="soft">Key</dt><dd>${keyInUse() ? html`one with the scope <code>inference</code>` : "none is needed on this machine"}</dd></dl>
+    <dl class="pairs"><dt class="soft">Base URL</dt><dd class="mono">${base}</dd><dt class="soft">Key</dt><dd>${keyInUse() ? html`one with the scope <code>inference</code>` : "none is needed on this machine"}</dd></dl>
     <div><div class="samples" role="group" aria-label="Client">${Object.keys(SAMPLES).map((name) => html`<button key=${name} aria-pressed=${which === name} onClick=${() => setWhich(name)}>${name}</button>`)}</div>
       <pre class="sample" tabindex="0" aria-label=${`How to connect ${which}`}>${text}</pre></div>
     <div class="row"><button onClick=${copy}>${copied ? "Copied" : "Copy"}</button><span class="small soft">A model's key, a persona's name, or no model at all: then the active one answers.</span></div>

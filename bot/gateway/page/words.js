@@ -18,6 +18,8 @@ export function ago(moment) {
 }
 /** A moment on this machine's clock, to the minute. */
 export const moment = (iso) => new Date(iso).toLocaleString("sv", { dateStyle: "short", timeStyle: "short" });
+/** So much of a text as has room; why a host refused a load may be ten lines long. */
+export const brief = (text, most) => (text.length > most ? `${text.slice(0, most - 1).trimEnd()}…` : text);
 /** One colour for a model, wherever it stands. */
 export function hue(key) {
   let sum = 7;
