@@ -2,11 +2,24 @@
 
 import pytest
 
-from bot.domain.errors import FailureKind, NoCandidates
-from bot.gateway.errors import problem_of
+from bot.domain.errors import (
+    BotError,
+    FailureKind,
+    Interrupted,
+    NoCandidates,
+    NotPermitted,
+    Refused,
+    RequestCancelled,
+    RequestRefused,
+    StoreUnavailable,
+    Unavailable,
+    UnknownName,
+)
+from bot.gateway.errors import NEVER_AGAIN, problem_of
 from tests.gateway.gate import kind_of
 
 K = FailureKind
+QUOTA = "insufficient_quota"
 
 
 @pytest.mark.parametrize(
@@ -50,3 +63,34 @@ def test_it_says_when_to_ask_again_and_never_later_than_clients_obey(
 ) -> None:
     found = problem_of(NoCandidates("Nobody.", kinds, retry_after_s=seconds))
     assert found.headers == {"Retry-After": told}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "param", "headers"),
+    [
+        (UnknownName("model", "qwen", ()), 404, "model_not_found", "model", {}),
+        (Refused("It declined."), 400, "content_filter", "messages", {}),
+        (RequestCancelled("An admin ended it."), 499, "cancelled", None, {}),
+        (NotPermitted("Not yours."), 403, "insufficient_permissions", None, {}),
+        (RequestRefused("No."), 400, None, None, {}),
+        (Interrupted("It broke off.", K.CUT), 502, "upstream_error", None, {}),
+        (Unavailable("It is gone.", K.CONNECT), 502, "upstream_error", None, {}),
+        # A disk that is full has room again: clients come back by themselves.
+        (StoreUnavailable("The disk is full."), 503, "overloaded", None, {"Retry-After": "5"}),
+        (BotError("Ours."), 500, "internal_error", None, {}),
+        (ValueError("a secret"), 500, "internal_error", None, {}),
+        (NoCandidates("No.", (K.BUDGET,)), 429, QUOTA, None, {"Retry-After": "3600"}),
+        (NoCandidates("No.", (K.LOAD_FAILED,)), 503, "model_load_failed", None, NEVER_AGAIN),
+    ],
+)
+def test_each_error_has_its_status_code_and_field(
+    error: Exception,
+    status: int,
+    code: str | None,
+    param: str | None,
+    headers: dict[str, str],
+) -> None:
+    found = problem_of(error)
+    assert (found.status, found.code, found.param, found.headers) == (status, code, param, headers)
+    assert found.type == kind_of(status, code)
+    assert "secret" not in found.message
