@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, time, tzinfo
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,7 @@ from bot.domain.errors import ConfigError
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId
+from bot.domain.values import value
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.inference.streams import Inference
 from bot.policy.budget import BudgetRules
@@ -87,7 +88,7 @@ def utcnow() -> datetime:
     return datetime.now(UTC)  # noqa: TID251  # the injected utcnow of everything else
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Plan:
     """What to build, as plain values; made from settings or by the demo."""
 

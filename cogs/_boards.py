@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 
 import discord
 import structlog
@@ -14,6 +14,7 @@ from bot.chat.lantern import Lantern
 from bot.domain.cloud import LastDay
 from bot.domain.errors import BotError
 from bot.domain.ids import PlaceId, UserId
+from bot.domain.values import value
 from bot.policy.pacing import Pacers
 from cogs._faults import SENDING_ERRORS, DiscordFault
 from cogs._languages import told
@@ -38,7 +39,7 @@ Pictures = tuple[tuple[bytes, str], ...]
 """What hangs under a board, each with its words; mostly one."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Board:
     """Where one stands."""
 

@@ -1,7 +1,7 @@
 """What a message goes on from: the answer or words it replies to, and what its thread is about."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import discord
 import structlog
@@ -10,6 +10,7 @@ from bot.chat.lantern import Lantern
 from bot.domain.chat import Attachment, Quote
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, TurnId
+from bot.domain.values import value
 from bot.policy.access import MAX_ATTACHMENTS
 from bot.policy.conversation import ConversationMode
 from cogs._faults import SENDING_ERRORS
@@ -28,7 +29,7 @@ _NOTE = "discord.thread.{}"
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Before:
     """What stands before a question."""
 

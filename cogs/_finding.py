@@ -1,13 +1,13 @@
 """Finds messages of ours whose ids a crash took: by the question, by buttons, by a token."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 import discord
 import structlog
 from discord.http import Route
 
+from bot.domain.values import value
 from bot.store.questions import Question
 from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
 from cogs._transport import CALL_S
@@ -24,7 +24,7 @@ _PROMISES = frozenset({Act.STOP, Act.CANCEL, Act.HALT})
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OurMessage:
     """One message of ours as Discord shows it."""
 

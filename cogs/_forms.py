@@ -3,7 +3,6 @@
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, Self, cast, get_args
 
 import discord
@@ -12,6 +11,7 @@ from discord import ui
 from bot.documents.persona_files import persona_values, settings_text
 from bot.documents.yaml import Plain
 from bot.domain.personas import Persona, PersonaScope
+from bot.domain.values import value
 from bot.policy.names import shown_name
 from cogs._languages import told
 
@@ -129,7 +129,7 @@ def sent_form(interaction: discord.Interaction[Any]) -> tuple[str, dict[str, str
     return str(data.get("custom_id", "")), typed_in(data.get("components", ()))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FormKey:
     """What a form is about: in its id, so that one opened before a restart can be gone on with."""
 

@@ -1,12 +1,12 @@
 """What the message of a load reads like: a head line, then the bar or how it ended."""
 
 import asyncio
-from dataclasses import dataclass
 
 from bot.chat import words
 from bot.chat.walk import Readiness
 from bot.domain.events import FleetEvent, Progress
 from bot.domain.ids import UserId
+from bot.domain.values import value
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT
 from cogs._languages import told
@@ -16,7 +16,7 @@ CUT_LINE = "⚠ Lantern was restarted, which cut this load."
 AGAIN_LINE = "Give the command again to see how it stands."
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenLoad:
     """A message that shows a load, as it is noted for the start after a crash."""
 

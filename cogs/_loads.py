@@ -3,7 +3,7 @@
 import asyncio
 import json
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Any
 
 import structlog
@@ -13,6 +13,7 @@ from bot.chat.lantern import Lantern
 from bot.chat.walk import LoadSteps, Readiness
 from bot.domain.errors import BotError, NotPermitted
 from bot.domain.events import FleetEvent, Loading
+from bot.domain.values import value
 from bot.policy.access import Rights
 from cogs._faults import AnyInteraction, error_words
 from cogs._languages import public_locale, told
@@ -36,7 +37,7 @@ FOLLOWED_S, MOST_FOLLOWED = 600.0, 50
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Ended:
     """A message that says how its load ended."""
 

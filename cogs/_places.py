@@ -1,19 +1,20 @@
 """From Discord's objects to Lantern's plain values: who speaks, where, and with what rights."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import discord
 
 from bot.domain.chat import Asker, Place
 from bot.domain.ids import PlaceId, UserId
+from bot.domain.values import value
 from bot.policy.access import AccessRules, PlaceRules, Rights, rights_of
 from bot.policy.conversation import ConversationMode
 from bot.policy.ratelimit import RateRule
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DiscordRules:
     """The settings of the Discord face, as plain values."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 from bot.chat import words
@@ -30,6 +30,7 @@ from bot.domain.events import (
     Way,
 )
 from bot.domain.ids import TurnId
+from bot.domain.values import value
 from bot.policy.conversation import gone_on
 from bot.policy.formulas import plain_formulas
 from bot.policy.markup import harmless
@@ -45,7 +46,7 @@ PATIENCE_S = 1.2
 SPARE = MessageView("-# ⋯", is_spare=True)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ShownAnswer:
     """An answer that stands in its messages: what a press is answered in."""
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from typing import Any, Self
@@ -15,6 +15,7 @@ from bot.chat.standing import instead_words
 from bot.domain.chat import Receipt, Turn
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
+from bot.domain.values import value
 from bot.policy.code_files import long_code
 from bot.policy.conversation import STOPPED
 from bot.policy.formulas import plain_formulas
@@ -64,7 +65,7 @@ class Act(StrEnum):
     """Take a choice back whose load was shown."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageView:
     """What one message shows."""
 

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Literal
 
 import structlog
 
+from bot.domain.values import value
 from bot.policy.pacing import Pacer, Writing, ask_all
 from cogs._ban import TRIES_ITSELF
 from cogs._faults import SENDING_ERRORS, DiscordFault, fault_of
@@ -45,7 +46,7 @@ WriteEnd = Literal["shown", "gone", "given up"]
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Step:
     """One call to Discord."""
 

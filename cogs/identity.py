@@ -1,10 +1,9 @@
 """Who a bot token belongs to, asked over REST alone: nobody in Discord sees the bot come."""
 
-from dataclasses import dataclass
-
 import discord
 
 from bot.domain.errors import ConfigError, HostUnreachable
+from bot.domain.values import value
 from cogs._faults import SENDING_ERRORS
 
 NO_CONTENT = (
@@ -28,7 +27,7 @@ PERMISSIONS = discord.Permissions(
 """What Lantern needs in a server, and nothing more."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Identity:
     """A bot as Discord knows it."""
 

@@ -1,16 +1,17 @@
 """What a provider may be sent of a client's request: its own JSON, or its words alone."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from bot.cloud.call import CloudAsk
 from bot.domain.chat import Message, Origin, Verbatim, Wire
 from bot.domain.ids import TurnId, UserId
 from bot.domain.personas import Sampling
+from bot.domain.values import value
 from bot.policy.privacy import Judge
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Abroad:
     """One chat as it may leave the LAN, where its origins allow that."""
 

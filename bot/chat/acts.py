@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from bot.chat.catalog import Catalog
 from bot.chat.keeping import Keeper, Pin
@@ -26,12 +25,13 @@ from bot.domain.events import Progress
 from bot.domain.hosts import AWAY, Drain, OwnInstance, Wish
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
+from bot.domain.values import value
 from bot.fleet.fleet import Fleet
 from bot.policy.names import resolve
 from bot.policy.routing import RouteAsk, plan_route
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UnloadsDone:
     """What came of an unload by hand."""
 

@@ -1,7 +1,5 @@
 """A built and running Lantern: the one value that faces and commands are handed."""
 
-from dataclasses import dataclass
-
 from bot.chat.acts import FleetActs
 from bot.chat.catalog import Catalog
 from bot.chat.flights import Newsroom
@@ -14,6 +12,7 @@ from bot.chat.turns import Turns
 from bot.chat.usage import Tally
 from bot.cloud.providers import Providers
 from bot.documents.shelf import PersonaShelf
+from bot.domain.values import value
 from bot.fleet.fleet import Fleet
 from bot.store.database import Database
 from bot.store.notes import NoteStore
@@ -23,7 +22,7 @@ from bot.store.questions import QuestionStore
 from bot.store.replies import ReplyStore
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Lantern:
     """Everything of Lantern that somebody outside may ask; built by ``app.py`` alone."""
 

@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
@@ -24,6 +24,7 @@ from bot.domain.errors import BotError, NoCandidates, NotPermitted, RequestRefus
 from bot.domain.events import Finished, TurnEvent
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Made, Persona, PersonaScope
+from bot.domain.values import value
 from bot.policy.names import shown_name
 from bot.policy.personas import (
     MOST,
@@ -56,7 +57,7 @@ _SOURCES = {"me": "made in a chat", "server": "made in a server", "all": "made f
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sheet:
     """A persona on its way to be kept: a new one, or one that was changed."""
 

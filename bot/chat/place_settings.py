@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from bot.domain.chat import Asker, Place, TurnRequest
 from bot.domain.errors import NotPermitted
 from bot.domain.ids import PlaceId, UserId
+from bot.domain.values import value
 from bot.policy.access import AccessRules, PlaceRules, check_may_ask, check_may_set, rights_of
 from bot.policy.place_rules import (
     EVERYWHERE,
@@ -30,7 +30,7 @@ from bot.store.place_settings import PlaceSettingStore
 _OPEN = AccessRules(dms="everyone")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Configured:
     """What the settings' file says of the same things."""
 
@@ -44,7 +44,7 @@ class Configured:
     """Personas speak by their own name and picture."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Shown:
     """One setting as a panel of some level shows it."""
 

@@ -1,7 +1,7 @@
 """From a request and its branch to a job: the messages, the wish and the route."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from itertools import takewhile
 
@@ -12,6 +12,7 @@ from bot.domain.errors import BRIEFLY, FailureKind, PromptTooLong, RequestRefuse
 from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName, TurnId, UserId
 from bot.domain.personas import Priority
+from bot.domain.values import value
 from bot.policy.context import Fitted, fit_or_least, message_tokens, transcript
 from bot.policy.index import RoutingIndex
 from bot.policy.offers import SlowRules, Ways, plan_ways
@@ -46,7 +47,7 @@ SnapshotProviders = Callable[[int, int, float], Sequence[ProviderSnapshot]]
 """Providers as they stand for prompt tokens, answer tokens, at a time; ``Providers.snapshots``."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChatRules:
     """The settings a turn needs, as plain values."""
 
@@ -63,7 +64,7 @@ class ChatRules:
     """Before a provider is paid a host that was never probed is waited for so long, at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asking:
     """One turn's question with all that was looked up for it."""
 
@@ -92,7 +93,7 @@ class Asking:
         return bool(self.branch) and self.branch[0].parent is not None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Job:
     """Everything needed to walk a route."""
 

@@ -8,11 +8,12 @@ from bot.chat.override import Override
 from bot.domain.chat import Place, Turn, TurnStatus
 from bot.domain.errors import BotError
 from bot.domain.ids import HostName, ModelKey, TurnId, UserId
+from bot.domain.values import value
 from bot.policy.conversation import gone_on
 from bot.policy.privacy import Judge
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ending:
     """How a turn ended."""
 

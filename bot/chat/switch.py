@@ -1,7 +1,7 @@
 """Switching: what answers here and why, and choosing another persona or model."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
@@ -16,6 +16,7 @@ from bot.domain.errors import BotError, NotPermitted, RequestRefused
 from bot.domain.events import Progress
 from bot.domain.ids import ModelKey, PersonaName, ProviderName, UserId
 from bot.domain.personas import Persona
+from bot.domain.values import value
 from bot.fleet.fleet import Fleet
 from bot.policy.access import Rights, check_may_switch
 from bot.policy.choice import (
@@ -44,7 +45,7 @@ TOO_LATE = "That choice is too long ago to be undone; `/model` and `/persona` ch
 UNDONE = "That was undone already."
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Explanation:
     """What answers here, and why."""
 

@@ -1,7 +1,6 @@
 """What turns cost and saved: free turns into the ledger, reports out of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import structlog
@@ -10,6 +9,7 @@ from bot.cloud.providers import Providers
 from bot.domain.chat import Receipt
 from bot.domain.cloud import Account, CloudEvent, FreeTurn, ProviderNews, UsageLine
 from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
+from bot.domain.values import value
 from bot.policy.outages import passed_over
 from bot.policy.periods import Period, PeriodName, month_before, period_of
 from bot.policy.pricing import avoided_micro_usd
@@ -23,7 +23,7 @@ Whose = Literal["me", "server", "all"]
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UsageReport:
     """A period's tokens, speed and money, for one person, one server or everybody."""
 

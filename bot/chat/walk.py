@@ -24,6 +24,7 @@ from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.events import Progress
 from bot.domain.hosts import Instance, Wish
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
+from bot.domain.values import value
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Elsewhere
 
@@ -47,7 +48,7 @@ HOST_AT_FAULT = frozenset(
 """Failures of a running request that take the host out until it is probed back in."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Readiness:
     """Whether a wanted model is in memory now, and who answers where it is not.
 

@@ -6,13 +6,13 @@ is booked before it was written.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from bot.domain.cloud import Account, Booking, CloudEvent, LedgerAnswer, Settlement
 from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName
+from bot.domain.values import value
 from bot.policy.budget import dollars_text
 
 _SETTLE_S = 5.0
@@ -21,7 +21,7 @@ _SETTLE_S = 5.0
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ledger:
     """The ledger as this room is handed it; each awaitable may raise ``StoreUnavailable``."""
 

@@ -12,6 +12,7 @@ from bot.domain.errors import BotError, Bug, FailureKind, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, Silence, StreamEnd, TextDelta
 from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
 from bot.domain.personas import Priority, Sampling
+from bot.domain.values import value
 from bot.policy.pricing import charged_usage, cost_of
 from bot.policy.privacy import CloudConsent, Judge, LocalOnly
 
@@ -24,7 +25,7 @@ _MAY_BE_BILLED = frozenset({FailureKind.TIMEOUT, FailureKind.CUT})
 """Failures before the stream began that leave open whether the prompt was read."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CloudAsk:
     """One question to any provider; without a consent that covers it, none is sent it."""
 

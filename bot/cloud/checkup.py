@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from bot.cloud.call import CloudAsk
 from bot.cloud.deployment import Deployment
 from bot.cloud.providers import Providers
 from bot.domain.errors import BotError, FailureKind, Refused, Unavailable
 from bot.domain.ids import ProviderName, TurnId
+from bot.domain.values import value
 from bot.policy.privacy import PROBE, judge_probe
 
 CHECK = TurnId("check")
@@ -28,7 +28,7 @@ _HINTS: Mapping[FailureKind, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Checked:
     """What a try found."""
 

@@ -11,6 +11,7 @@ from bot.cloud.providers import Providers, unheard
 from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefused, Unavailable
 from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ProviderName
+from bot.domain.values import value
 from bot.policy.concurrency import BRIEF_WAIT_S
 from bot.policy.context import fit_transcript, message_tokens
 from bot.policy.dialects import RETRY_ROOM
@@ -70,7 +71,7 @@ class ProviderTries:
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Listener:
     """Who hears an answer as it comes."""
 

@@ -2,11 +2,11 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import floor, log10
 from typing import TYPE_CHECKING
 
 from bot.domain.cloud import HourLine, LastDay
+from bot.domain.values import value
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -34,7 +34,7 @@ _LEFT, _RIGHT = 76, 28
 _SMALL, _MIDDLE, _LARGE = 21, 23, 31
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Plot:
     """One row of bars: where it stands, what it is called, what its colours are."""
 

@@ -6,12 +6,12 @@ No secret is shown: neither values of secret fields nor anything shaped like a k
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from bot.documents.yaml import Path, dotted, kind_of
+from bot.domain.values import value
 from bot.policy.names import nearest
 from bot.process.redaction import MASK, Redactor
 
@@ -46,7 +46,7 @@ _WORDS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fault:
     """One thing wrong at one place of a document."""
 

@@ -6,7 +6,7 @@ A broken edit keeps the last good version and says so. Others only read the shel
 import asyncio
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from unicodedata import normalize
 
@@ -17,6 +17,7 @@ from bot.documents.yaml import read_text
 from bot.domain.errors import ConfigError
 from bot.domain.ids import AUTO, PersonaName, PlaceId, UserId
 from bot.domain.personas import Made, Persona
+from bot.domain.values import value
 from bot.policy.names import resolve, shown_name
 from bot.policy.personas import is_seen
 
@@ -47,7 +48,7 @@ _SCOPES = ("me", "server", "all")
 _Stamp = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Entry:
     """What is known of one file."""
 

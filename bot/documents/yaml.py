@@ -3,11 +3,12 @@
 import pathlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import yaml
 
 from bot.domain.errors import ConfigError
+from bot.domain.values import value
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 """A value as a document can hold it."""
@@ -35,7 +36,7 @@ _SCALARS: Mapping[str, re.Pattern[str]] = {
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Document:
     """A file's values, where each stands, and what is wrong with its form."""
 

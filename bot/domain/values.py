@@ -1,12 +1,12 @@
 """How nouns are declared, and whatever else is made by the thousand."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform
 
 _T = TypeVar("_T")
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value(kind: type[_T]) -> type[_T]:
     """A slotted dataclass that the type checker holds to be frozen.
 

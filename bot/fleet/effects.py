@@ -1,7 +1,5 @@
 """What a scheduler decides, as values: its driver carries them out in the order given."""
 
-from dataclasses import dataclass
-
 from bot.domain.errors import BotError
 from bot.domain.events import FleetEvent, Progress
 from bot.domain.hosts import (
@@ -30,7 +28,7 @@ class Grant:
     """Waited for the load, evictions before it included."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refuse:
     """The asker gets nothing here."""
 
@@ -38,7 +36,7 @@ class Refuse:
     error: BotError
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tell:
     """News for a waiting asker."""
 
@@ -46,12 +44,12 @@ class Tell:
     progress: Progress
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StopLoad:
     """Nobody wants the load under way any more: cancel it at the host."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StartUnload:
     """Take this instance out of memory."""
 
@@ -60,14 +58,14 @@ class StartUnload:
     """False: not while the host says that it is working for somebody."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Forget:
     """An own instance is not in memory any more: no restart need know it."""
 
     reference: InstanceRef
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wake:
     """The host sleeps: call it until it answers, or nobody wants it woken any more."""
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, cast
@@ -32,6 +32,7 @@ from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import HostConfig, Instance, Interface, LoadOrder, Model, ModelKind, Report
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
+from bot.domain.values import value
 from bot.fleet import inventory
 from bot.fleet.client import LoadValue, Stop
 from bot.fleet.inventory import Garbled, HostList
@@ -132,7 +133,7 @@ class _LanClient(lms.AsyncClient):
         raise self._get_probe_failure_error(self.api_host)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Parameter:
     """The parameter of a raw call; ``to_dict`` is all the SDK asks of it."""
 

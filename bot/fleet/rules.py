@@ -1,17 +1,17 @@
 """How the fleet goes about its work, and where it keeps facts: given to it by ``app.py``."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from bot.domain.hosts import Drain, LoadBegun, LoadRecord, OwnInstance, SpeedRecord, WakeRecord
 from bot.domain.ids import HostName, InstanceRef
+from bot.domain.values import value
 
 LEAST_TIMER_S = 0.001
 """uvloop rounds to whole milliseconds: a timer may ring early, and one set for the rest of such a
 millisecond rings at once, round and round."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class FleetRules:
     """How the fleet goes about its work; plain values from the settings, times in seconds."""
 
@@ -36,7 +36,7 @@ class FleetRules:
     """Longest a load may go without progress; REST reports none, so this bounds it whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recorder:
     """Where facts go that must outlive the process; each may raise ``StoreUnavailable``."""
 

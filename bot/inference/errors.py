@@ -8,12 +8,13 @@ speaks first.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from bot.domain.errors import FailureKind as Failure
+from bot.domain.values import value
 from bot.inference.wire import RefusalKind, Verdict, first_of, is_object, object_of, text_of
 
 _CODES: dict[RefusalKind, str] = {
@@ -127,7 +128,7 @@ LONGEST_WAIT_S = 31 * 86400.0
 """No limit outlasts its month: a longer wait is nonsense, and who told it would be out for good."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answered:
     """What came instead of a stream of deltas."""
 
@@ -138,7 +139,7 @@ class Answered:
     """By lower-case name."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Complaint:
     """An error body in one form."""
 

@@ -4,12 +4,12 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from bot.domain.chat import DialectName, Endpoint, InferenceRequest, Message, Usage
 from bot.domain.errors import FailureKind
 from bot.domain.events import Delta, StreamEnd
 from bot.domain.personas import Sampling
+from bot.domain.values import value
 from bot.inference.errors import classify_event
 from bot.inference.pieces import Piece, Pieces
 from bot.inference.wire import (
@@ -62,7 +62,7 @@ _BROKEN = frozenset({"error", "network_error"})
 """OpenRouter and Z.AI report their own breakdown as a finish reason: no end mark."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dialect:
     """How one server departs from the common chat-completions request."""
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, TypeGuard, cast
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ from pydantic_core import from_json as read_json
 
 from bot.domain.chat import MOST_COUNTED, Endpoint
 from bot.domain.errors import BotError, FailureKind, HostUnreachable, Refused, Unavailable
+from bot.domain.values import value
 
 RefusalKind = FailureKind | Literal["refused"]
 """A row of the error table; a refusal is no failure of the other side."""
@@ -57,7 +57,7 @@ _KEY = re.compile(r"\bsk-[\w\-.:*]{4,}|\bBearer\s+\S+", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """One HTTP request, ready to be sent."""
 
@@ -68,7 +68,7 @@ class Call:
     """Awaited before the first byte of the body leaves; what it raises keeps it here."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """One failure, told apart by what the caller does next."""
 

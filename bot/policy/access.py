@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Literal
 
 from bot.domain.chat import Asker, Place
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
+from bot.domain.values import value
 from bot.policy.choice import Scope
 from bot.policy.pictures import is_cut, picture_size
 
@@ -33,7 +33,7 @@ _UNKNOWN_TYPES = frozenset({"", "application/octet-stream"})
 _MAX_BYTES = {"text": MAX_TEXT_FILE_BYTES, "pdf": MAX_PDF_BYTES, "image": MAX_IMAGE_BYTES}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Upload:
     """A file somebody attached, as known before it is read."""
 
@@ -42,7 +42,7 @@ class Upload:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Circle:
     """Some people, by themselves or by their roles."""
 
@@ -59,7 +59,7 @@ NOBODY = Circle()
 Dms = Literal["off", "members", "owners", "everyone"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AccessRules:
     """Who is answered, and where; what is empty keeps nobody out."""
 
@@ -83,7 +83,7 @@ class AccessRules:
         return bool(self.roles) or is_by_members
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlaceRules:
     """What admins have set for one place; it narrows who is answered, and widens who may act."""
 
@@ -113,7 +113,7 @@ class PlaceRules:
     """Personas speak by their own name and picture, where the bot may have webhooks."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rights:
     """What somebody may do in a place besides asking."""
 

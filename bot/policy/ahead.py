@@ -8,11 +8,12 @@ answer with sooner.
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import itemgetter
 
 from bot.domain.hosts import Demand, FleetSnapshot, HostSnapshot, Model, Wish
 from bot.domain.ids import HostName, ModelKey
+from bot.domain.values import value
 from bot.policy.demand import (
     COPY_HORIZON_S,
     COPY_SHARE,
@@ -42,7 +43,7 @@ LOAD_SHARE = 0.2
 """Part of a load's seconds that counts as its cost: others may come to wait for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ahead:
     """A load that is worth it now."""
 
@@ -51,7 +52,7 @@ class Ahead:
     gain_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Look:
     """All that one look goes by."""
 

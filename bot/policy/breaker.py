@@ -3,7 +3,7 @@
 Which failures count is the caller's decision; the record is a frozen value the caller keeps.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from bot.domain.values import value
@@ -15,7 +15,7 @@ BreakerState = Literal["closed", "open", "half-open"]
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BreakerRules:
     """When a breaker opens and for how long."""
 

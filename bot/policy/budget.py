@@ -5,16 +5,17 @@ call has changed meanwhile. All amounts are integers of micro-dollars.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from bot.domain.cloud import Account, Basis, BudgetNews
 from bot.domain.ids import ProviderName
+from bot.domain.values import value
 
 _MONTH = len("2026-11")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BudgetRules:
     """The limits of one day and one month; None is no limit."""
 

@@ -1,13 +1,13 @@
 """Which stored choice is in force: the nearest scope wins."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted
 from bot.domain.ids import PlaceId, ProviderName, UserId
 from bot.domain.personas import Persona
+from bot.domain.values import value
 from bot.policy.names import shown_name
 from bot.policy.privacy import OPENS_OWN, Marks
 
@@ -42,7 +42,7 @@ def title_of(value: str) -> str:
     return f"`{value}`" if provider is None else f"☁ {provider}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ScopeKey:
     """The one slot a choice is stored in."""
 
@@ -52,7 +52,7 @@ class ScopeKey:
     """Set for ``me`` alone."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Choice:
     """The value in force and, in words for people, where it comes from."""
 

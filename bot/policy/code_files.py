@@ -1,8 +1,8 @@
 """Long code of an answer, taken out of it as files."""
 
 import re
-from dataclasses import dataclass
 
+from bot.domain.values import value
 from bot.policy.markup import lines_of
 from bot.policy.splitting import cut_reply
 
@@ -26,7 +26,7 @@ _ENDINGS = {
 """How the file of a language ends; others end in txt."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CodeFile:
     """One block of code as a file."""
 

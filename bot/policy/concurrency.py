@@ -5,9 +5,10 @@ and the hour, and most tell it only by refusing.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bot.domain.errors import FailureKind
+from bot.domain.values import value
 
 TOO_MUCH = frozenset({FailureKind.RATE_LIMIT, FailureKind.OVERLOAD})
 """Failures by which a provider says that it is asked too much."""
@@ -25,7 +26,7 @@ ANSWER_S = 15.0
 """How long an answer is assumed to hold its place until one was measured."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Concurrency:
     """How many requests one provider is given at once."""
 

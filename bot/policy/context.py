@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from bot.domain.chat import Attachment, Message, Origin, Quote, Turn, TurnRequest
 from bot.domain.errors import PromptTooLong
 from bot.domain.ids import UserId
 from bot.domain.personas import Character, Persona
+from bot.domain.values import value
 from bot.policy.memories import facts_text
 from bot.policy.privacy import origin_of_prompt, origins_of_request, origins_of_turn
 from bot.policy.prompt import Moment, filled_in, persona_prompt, scene_of
@@ -48,7 +49,7 @@ _MARKERS = re.compile(
 _DIGITS = b"0123456789"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fitted:
     """The part of a transcript that fits."""
 

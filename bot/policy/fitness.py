@@ -5,7 +5,6 @@ Only of what is known; a route that finds nobody has its own reasons.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Model
@@ -51,7 +50,7 @@ class Need:
     """No provider may be asked."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unfit:
     """Why no host can ever serve it."""
 

@@ -1,10 +1,10 @@
 """How good predictions were: what was told of each answer's first word, against when it came."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
 
 from bot.domain.chat import Receipt
+from bot.domain.values import value
 
 FACTOR, ALLOWED_S = 2.0, 1.0
 """A prediction is near when neither is more than twice the other and a second."""
@@ -12,7 +12,7 @@ LEAST_S = 0.05
 """Less is as good as nothing: of a hundredth of a second and two neither is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Foresight:
     """How one host's predictions came true."""
 

@@ -5,11 +5,12 @@ Nobody who waits or answers makes way for them: only what has rested for a while
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, Wish
 from bot.domain.ids import AUTO, HostName
 from bot.domain.personas import Persona
+from bot.domain.values import value
 from bot.policy.breaker import BreakerRules
 from bot.policy.prediction import Prediction, RouteAsk, predict_seconds
 
@@ -21,7 +22,7 @@ KEEPER = "kept loaded"
 """Who asks, in a host's line."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Keep:
     """A model to be kept in memory: on one host, or on any where None is named."""
 

@@ -3,11 +3,11 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from bot.domain.values import value
 from bot.policy.ratelimit import RateRule
 
 KeyScope = Literal["inference", "admin", "metrics"]
@@ -26,7 +26,7 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _NOBODY = "0" * 64
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ApiKey:
     """What is stored of a key; the key itself is shown once and kept nowhere."""
 

@@ -7,8 +7,9 @@ three spaces in, closed by a run of the same character that is no shorter.
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from bot.domain.values import value
 
 LONGEST_FENCE = 32
 """A longer run is a drawn line: closing and reopening it would leave no room for text."""
@@ -21,7 +22,7 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _CLOSER = re.compile(r" {0,3}(`{3,}|~{3,})[ \t\r]*\n?")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fence:
     """An open code fence."""
 
@@ -45,7 +46,7 @@ class Fence:
         return not rest.strip(self.mark[0]) and ("\n" not in start or self.is_closed_by(start))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Line:
     """One line with its line end, and the fences open before and after it."""
 

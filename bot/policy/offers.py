@@ -1,10 +1,10 @@
 """Wait or switch: what to offer when the wanted model is cold and slow here. Pure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from bot.domain.chat import Candidate, Route
+from bot.domain.values import value
 
 WhenSlow = Literal["ask", "wait", "warm", "cloud"]
 """Ask by a card while loading; or always wait, take what is warm, or go to the cloud."""
@@ -13,7 +13,7 @@ QUICK_SHARE = 0.5
 """What is offered instead must take at most this share of the wait."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SlowRules:
     """When a wait counts as slow, and what is done about it."""
 
@@ -21,7 +21,7 @@ class SlowRules:
     when_slow: WhenSlow = "ask"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ways:
     """What may be done instead of waiting."""
 

@@ -6,12 +6,13 @@ seconds.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bot.domain.chat import Receipt
 from bot.domain.cloud import ProviderNews
 from bot.domain.errors import FailureKind
 from bot.domain.ids import ProviderName
+from bot.domain.values import value
 from bot.policy.retry import ROWS
 from bot.policy.routing import NOT_MEANT
 
@@ -23,7 +24,7 @@ SETTLED_S = 60.0
 """It is over once the provider has been well for so long."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutageRecord:
     """One provider's outage, from its first failure until the owners know how it ended."""
 

@@ -6,11 +6,12 @@ rhythm, as soon as enough characters wait; later once per rhythm. Times are the 
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf
 
+from bot.domain.values import value
 
-@dataclass(frozen=True, slots=True)
+
+@value
 class Limit:
     """So many calls in any window of so many seconds."""
 
@@ -78,7 +79,7 @@ _SHORTEST = 0.2
 _MANY_CHANNELS = 256
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Writing:
     """One reply's message as the pacer sees it; no call for it is under way."""
 

@@ -1,13 +1,14 @@
 """Days of a report, as texts such as ``2026-11-20``."""
 
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
+
+from bot.domain.values import value
 
 PeriodName = Literal["today", "week", "month", "year"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Period:
     """From one day to another, both included."""
 

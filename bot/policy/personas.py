@@ -1,7 +1,7 @@
 """Personas made in a chat: who sees, makes and edits them, and what they may be called and hold."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from difflib import SequenceMatcher
 from typing import Any
 from unicodedata import normalize
@@ -9,6 +9,7 @@ from unicodedata import normalize
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.domain.personas import Character, LoadSettings, Made, Persona, PersonaScope
+from bot.domain.values import value
 from bot.policy.names import one_line, shown_name
 
 MOST: Mapping[PersonaScope, int] = {"me": 25, "server": 100, "all": 200}
@@ -26,7 +27,7 @@ NEARLY = 0.8
 """Share of letters in common from which two names are taken for each other."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Editor:
     """Somebody who looks at personas or changes them, and from where."""
 

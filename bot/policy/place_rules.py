@@ -1,12 +1,12 @@
 """What admins may set for a channel, a server or everywhere: each setting once, and what holds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from bot.domain.chat import Place
 from bot.domain.errors import RequestRefused, TokensSpent
 from bot.domain.ids import PlaceId, UserId
+from bot.domain.values import value
 from bot.policy.access import NOBODY, Circle, Dms, PlaceRules
 
 Level = Literal["channel", "server", "everywhere"]
@@ -33,7 +33,7 @@ MOST_LISTED = 25
 """Discord's selects take no more."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SettingForm:
     """What one setting is, and what it may be; a value is a sequence of texts, whatever it is."""
 
@@ -48,7 +48,7 @@ class SettingForm:
     """Of a number; it is 1 at least."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SetValue:
     """What was set, by whom and when."""
 

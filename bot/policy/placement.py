@@ -28,7 +28,7 @@ make room; the host's own refusal has the last word.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from bot.domain.errors import FailureKind
@@ -91,7 +91,7 @@ class Placement:
     """Who else leaves or is waited for, in words; empty where nobody but outgrown copies."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hopeless:
     """A load for which waiting is of no use."""
 

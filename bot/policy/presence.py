@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import ProviderName
+from bot.domain.values import value
 
 PRESENCE_EVERY_S = 20.0
 """Least seconds between two changes: Discord takes five in twenty seconds of a connection, and
@@ -24,7 +24,7 @@ _AWAY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Presence:
     """What people see beside the bot's name."""
 

@@ -3,11 +3,11 @@
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from bot.domain.personas import Book, BookEntry, Character, Persona
+from bot.domain.values import value
 from bot.policy.names import one_line, shown_name
 
 SCAN_DEPTH = 4
@@ -30,7 +30,7 @@ _DICE = re.compile(r"(\d{0,2})d?(\d{1,6})", re.IGNORECASE)
 _NOBODY = Character()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Moment:
     """When a prompt is made, and how much it may hold."""
 
@@ -42,7 +42,7 @@ class Moment:
     """Tokens of the window."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Scene:
     """What macros stand for in one turn."""
 

@@ -6,10 +6,11 @@ A frozen value its owner keeps. Failures change it by the rows of the error tabl
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from bot.domain.cloud import ProviderChange
 from bot.domain.errors import FailureKind, Unavailable
+from bot.domain.values import value
 from bot.policy.breaker import (
     Breaker,
     hold,
@@ -31,7 +32,7 @@ DISABLED_CODE = "1313"
 """Z.AI: fair use was violated; asking again can cost the account."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outage:
     """No request may go out, and why."""
 
@@ -41,7 +42,7 @@ class Outage:
     """Monotonic seconds; None when nobody knows: until its key or an admin's word changes."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ProviderHealth:
     """What bars one provider; a new one bars nothing. Times are monotonic seconds."""
 

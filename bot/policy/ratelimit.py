@@ -1,12 +1,12 @@
 """A token bucket: so many requests in a period, unused ones saved up to a full bucket."""
 
-from dataclasses import dataclass
+from bot.domain.values import value
 
 PERIODS = {"s": 1.0, "sec": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "hour": 3600.0, "d": 86400.0}
 """Seconds of a rate's period by its unit, as people may write it; the first of equals is shown."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RateRule:
     """``count`` requests in ``period_s`` seconds; as many may come at once."""
 
@@ -19,7 +19,7 @@ class RateRule:
         return f"{self.count}/{period}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bucket:
     """What one asker has left, as of a moment."""
 

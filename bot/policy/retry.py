@@ -7,10 +7,11 @@ outage.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from bot.domain.errors import FailureKind
+from bot.domain.values import value
 
 MOST_RETRIES = 1
 """Of one provider for one question, where its settings do not say."""
@@ -28,7 +29,7 @@ EXTRA_AT_LEAST = 3
 WINDOW_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Row:
     """What follows one kind of failure; ``ROWS`` has one for each."""
 
@@ -79,7 +80,7 @@ ROWS: Mapping[FailureKind, Row] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tries:
     """What was already done for one question."""
 
@@ -121,7 +122,7 @@ def retry_wait_s(
             return wait_s if wait_s < left_s else None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RetryBudget:
     """First requests and retries of the last minute; times are monotonic seconds."""
 

@@ -1,9 +1,9 @@
 """By which name and picture a persona's words are shown, where it may speak as itself."""
 
 import re
-from dataclasses import dataclass
 
 from bot.domain.personas import Character, Persona
+from bot.domain.values import value
 from bot.policy.names import shown_name
 
 BOT_NAME = "Lantern"
@@ -16,7 +16,7 @@ _REFUSED = re.compile(r"(?<=d)(?=iscord)|(?<=c)(?=lyde)", re.IGNORECASE)
 """Within two words that Discord refuses in the name of a webhook."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Speaker:
     """By what name and picture a reply is shown."""
 

@@ -8,9 +8,9 @@ the text is in the parts once and in order.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 
+from bot.domain.values import value
 from bot.policy.markup import Fence, display_copy, is_boundary, lines_of, open_fence
 
 LIMIT = 2000
@@ -35,7 +35,7 @@ _LINE_SYNTAX = re.compile(r"\s*(?:(?:#{1,3}|-#|>{1,3}|[-*+]|\d+[.)])\s|`{3}|~{3}
 """Words that would become a heading, quote, item or fence at the start of a message."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Part:
     """One message of a reply: a slice of its text, with the fence lines added to it."""
 

@@ -10,7 +10,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +19,7 @@ from dotenv.parser import parse_stream
 from bot.documents.yaml import Document, Plain, dotted, read_text, read_yaml
 from bot.documents.yaml import Path as KeyPath
 from bot.domain.errors import BotError, ConfigError
+from bot.domain.values import value
 from bot.settings.layers import DEFAULT_ORIGIN, PREFIX, Layer, Variable, Variables
 
 CONFIG_NAME = "config.yaml"
@@ -76,7 +77,7 @@ _READS_AS_NAME = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Found:
     """Variables of one place, and what is wrong or doubtful there."""
 

@@ -1,9 +1,10 @@
 """Answers that may be given again to the very same question; for a while, and not too many."""
 
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from bot.domain.ids import ModelKey
+from bot.domain.values import value
 from bot.store.database import Database
 from bot.store.rows import insert, value_of
 
@@ -15,7 +16,7 @@ DELETE FROM answer WHERE number <= (
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeptAnswer:
     """A whole answer, and who gave it."""
 

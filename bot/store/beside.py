@@ -2,9 +2,9 @@
 
 import json
 import sqlite3
-from dataclasses import dataclass
 
 from bot.domain.ids import TurnId
+from bot.domain.values import value
 
 # All that redo one another, however long the chain; the first of them is the question's place in
 # the tree, and has the smallest number.
@@ -29,7 +29,7 @@ WHERE parent IN (SELECT value FROM json_each(:beside))
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answers:
     """What one question was answered, oldest first."""
 

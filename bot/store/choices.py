@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from bot.domain.ids import UserId
+from bot.domain.values import value
 from bot.policy.choice import Scope, ScopeKey
 from bot.store.database import Database
 
@@ -38,7 +39,7 @@ Restored = Literal["restored", "again", "changed", "gone"]
 """``again``: it was taken back before; ``changed``: somebody chose since; ``gone``: is too old."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     """One choice that was made, and what it took the place of."""
 
@@ -58,7 +59,7 @@ class Change:
         return now == (self.after, self.after_ms if self.after is not None else 0)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stored:
     """What is chosen in some place. Keys under which nothing is are missing."""
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from bot.domain.chat import Place, Quote
 from bot.domain.ids import PlaceId, TurnId, UserId
+from bot.domain.values import value
 from bot.store.beside import beside_ids
 from bot.store.database import Database
 from bot.store.rows import insert, value_of
@@ -62,7 +63,7 @@ MOST_SHOWN = 50
 """Of the answers that went, so many of the newest are told with where they were shown."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fact:
     """Something a person asked to be remembered."""
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from bot.domain.ids import PersonaName, UserId
 from bot.domain.personas import PersonaScope
+from bot.domain.values import value
 from bot.policy.names import shown_name
 from bot.policy.personas import MOST, MOST_BYTES, MOST_PICTURE_BYTES
 from bot.store.database import Database
@@ -36,7 +37,7 @@ are too large; ``changed``: somebody changed or deleted it meanwhile.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeptPersona:
     """One persona as it is kept."""
 

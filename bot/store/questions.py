@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from bot.domain.ids import TurnId
+from bot.domain.values import value
 from bot.store.database import Database
 from bot.store.rows import value_of
 
@@ -11,7 +12,7 @@ KEPT_MS = 24 * 3600 * 1000
 """A gateway repeats what it delivered for minutes; a day also tells where people ask."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Question:
     """A message or interaction that nobody has been answered to the end."""
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.domain.ids import TurnId
+from bot.domain.values import value
 from bot.store.database import Database
 from bot.store.rows import value_of
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplyMessage:
     """One message that shows a part of a turn's reply."""
 

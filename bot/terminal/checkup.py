@@ -1,7 +1,6 @@
 """What ``lantern check`` says of the hosts and personas: pure lines from a snapshot."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from bot.chat.words import bytes_text, counted, host_title
@@ -9,13 +8,14 @@ from bot.documents.persona_files import without_effect
 from bot.domain.hosts import AWAY, FleetSnapshot, HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
+from bot.domain.values import value
 from bot.policy.names import nearest
 from bot.policy.placement import CANNOT_LOAD
 
 Mark = Literal["ok", "advice", "warning", "fault"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finding:
     """One finding: well, could be better, something will not work, or ``run`` will not work."""
 

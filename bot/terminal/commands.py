@@ -2,15 +2,15 @@
 
 import shlex
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from bot.chat.catalog import Catalog, ModelOption
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import AUTO, UserId
+from bot.domain.values import value
 from bot.policy.names import nearest
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Command:
     """One line of input. ``name`` is ``chat`` for a plain message."""
 
@@ -29,7 +29,7 @@ class Command:
         return self.words[index] if index < len(self.words) else None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommandForm:
     """How a slash command is written, for help and for errors."""
 
