@@ -7,6 +7,7 @@ from typing import Literal
 
 from bot.domain.chat import Candidate, Place, Receipt, Told, Turn, TurnRequest
 from bot.domain.ids import ModelKey, TurnId, UserId
+from bot.policy.names import one_line
 
 ConversationMode = Literal["channel", "reply_chain"]
 """``channel``: the channel's talk goes on; ``reply_chain``: only replies go on."""
@@ -37,8 +38,9 @@ _TITLE_CHARS = 60
 
 def thread_title(text: str) -> str:
     """A thread's name from the first words said in it; empty for none."""
-    # Discord shows names as they are: marks of layout and of mentions would stand there as such.
-    plain = " ".join(re.sub(r"<[@#:a][^>]*>|https?://\S+|[*_`~|>#🧵]", " ", text).split())
+    # Discord shows names as they are: marks of layout and of mentions would stand there as such,
+    # and one that turns the way of writing would turn what stands beside the name, too.
+    plain = one_line(re.sub(r"<[@#:a][^>]*>|https?://\S+|[*_`~|>#🧵]", " ", text))
     if len(plain) > _TITLE_CHARS:
         cut = plain[:_TITLE_CHARS]
         plain = f"{cut.rpartition(' ')[0] or cut} …"

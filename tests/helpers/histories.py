@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, settings
 _PROFILE = settings.get_current_profile_name()
 _IS_NIGHTLY = _PROFILE == "nightly"
 
-HISTORIES = {"nightly": 10_000, "mutants": 50}.get(_PROFILE, 100)
-"""By profile. Each run draws others; `make nightly` plays thousands."""
+HISTORIES = {"nightly": 10_000, "mutants": 50}.get(_PROFILE, 300)
+"""By profile: what is promised of each fleet's invariants. Each run draws others."""
 
 
 def examples(number: int) -> settings:

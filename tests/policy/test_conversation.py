@@ -240,6 +240,7 @@ def test_an_answer_that_got_no_further_stands_as_it_stood_but_for_its_cost() -> 
         ("<@42> https://x.example/y", ""),
         ("Why is the sky blue?", "Why is the sky blue?"),
         ("**Why** `is`\n# the <@!42> sky?", "Why is the sky?"),
+        ("Why\u202eis\u200b the sky\u2066blue\x07?", "Why is the sky blue ?"),
         ("word " * 12 + "end", "word " * 11 + "word …"),
         ("x" * 61, "x" * 60 + " …"),
         ("x" * 60, "x" * 60),
