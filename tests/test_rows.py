@@ -37,6 +37,22 @@ def test_a_row_that_raises_nothing_where_it_should_fails() -> None:
         together()
 
 
+def test_a_row_that_skips_is_named_and_hides_none_of_the_others() -> None:
+    @pytest.mark.parametrize("number", [1, 2, 3])
+    def odd(number: int) -> None:
+        if number == 2:
+            pytest.skip("even")
+        assert number != 1
+
+    together = rows_as_one(odd)
+
+    assert together is not None
+    with pytest.raises(BaseExceptionGroup, match="2 of 3 rows fail") as failed:
+        together()
+    notes = [error.__notes__ for error in failed.value.exceptions]
+    assert notes == [["in row 1: number=1"], ["in row 2: number=2"]]
+
+
 def test_what_takes_more_than_its_row_stays_as_it_is() -> None:
     row = pytest.mark.parametrize("number", [1])
 
@@ -44,6 +60,7 @@ def test_what_takes_more_than_its_row_stays_as_it_is() -> None:
     async def on_a_loop(number: int) -> None: ...
     def marked(number: int) -> None: ...
     def nothing() -> None: ...
+    def pair(one: int, other: int) -> None: ...
 
     slow, left_out = pytest.mark.slow(row(marked)), pytest.param(1, marks=pytest.mark.skip)
     assert rows_as_one(slow) is None
@@ -51,3 +68,7 @@ def test_what_takes_more_than_its_row_stays_as_it_is() -> None:
     assert rows_as_one(row(on_a_loop)) is None
     assert rows_as_one(nothing) is None
     assert rows_as_one(pytest.mark.parametrize("number", [left_out])(nothing)) is None
+    # Rows that are given once would be gone as pytest asks for them, and the test left out.
+    once = iter([(1, 2)])
+    assert rows_as_one(pytest.mark.parametrize(("one", "other"), once)(pair)) is None
+    assert list(once) == [(1, 2)]

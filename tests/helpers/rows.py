@@ -1,7 +1,7 @@
 """The rows of a table as one test."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import FunctionType
 from typing import cast
 
@@ -15,8 +15,8 @@ def rows_as_one(test: object) -> Callable[[], None] | None:
     """A test without arguments that plays every row of a table; None for what is no such table.
 
     A table's rows are given by one ``parametrize``, and are all that its test takes: no fixture, no
-    loop, nothing to skip, no other mark. Every row is played, whichever fail before it, and each
-    that fails is told with its place and its values.
+    loop, no other mark. Every row is played, whichever fail before it, and each that fails is told
+    with its place and its values. A row that skips fails, too: one alone cannot be left out.
     """
     if not isinstance(test, FunctionType) or inspect.iscoroutinefunction(test):
         return None
@@ -25,9 +25,12 @@ def rows_as_one(test: object) -> Callable[[], None] | None:
         return None
     if len(marks[0].args) != 2 or marks[0].kwargs.keys() - {"ids"}:
         return None
-    told, given = cast("tuple[str | Sequence[str], Sequence[object]]", marks[0].args)
+    told, given = cast("tuple[str | Sequence[str], Iterable[object]]", marks[0].args)
     names = [name.strip() for name in told.split(",")] if isinstance(told, str) else list(told)
     if set(names) != set(inspect.signature(test).parameters):
+        return None
+    # What gives its rows but once would have none left for pytest, where this is no such table.
+    if not isinstance(given, Collection):
         return None
     is_bare = isinstance(told, str) and len(names) == 1
     rows = [_values(row, is_bare=is_bare) for row in given]
@@ -51,7 +54,7 @@ def _play(test: Callable[..., None], rows: Sequence[dict[str, object]]) -> None:
     for number, row in enumerate(rows, start=1):
         try:
             test(**row)
-        except (Exception, pytest.fail.Exception) as error:
+        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
             told = ", ".join(f"{name}={value!r}" for name, value in row.items())
             error.add_note(f"in row {number}: {told}")
             broken.append(error)
