@@ -114,6 +114,8 @@ class Buttons(commands.Cog):
     ) -> None:
         self._check_asker(interaction, turn)
         way: Way = "warm" if act is Act.WARM else "cloud"
+        # First, since what may leave is looked up: a disk that hangs must not make the press fail.
+        await interaction.response.defer()
         try:
             await self._turns.check_way(turn, way)
             if not self._turns.choose(turn, way):
@@ -121,7 +123,6 @@ class Buttons(commands.Cog):
         except RequestRefused:
             self._replies.close_way(turn, way)
             raise
-        await interaction.response.defer()
 
     async def _stop(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:
         if self._check_asker(interaction, turn):

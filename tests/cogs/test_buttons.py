@@ -30,8 +30,8 @@ from virtual_time import play
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Candidate, Receipt, TurnKind
 from bot.domain.errors import NotPermitted
-from bot.domain.events import Loading, Offered, TextDelta
-from bot.domain.ids import PersonaName, PlaceId, ProviderName
+from bot.domain.events import Loading, Offered, TextDelta, Way
+from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId
 from bot.policy.access import AccessRules
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT
@@ -155,6 +155,26 @@ def test_buttons_do_nothing_in_servers_that_are_not_allowed_any_more() -> None:
 
 def test_a_way_that_is_not_open_any_more_is_said() -> None:
     assert "That offer is over" in said_to(pressed(ScriptedTurns(), Act.WARM))[0]
+
+
+@pytest.mark.parametrize("act", [Act.WARM, Act.CLOUD])
+def test_a_press_for_another_way_is_answered_before_the_disk_is_asked_about_it(act: Act) -> None:
+    interaction, was_answered = interaction_of(), list[bool]()
+
+    class Asked(ScriptedTurns):
+        async def check_way(self, turn: TurnId, way: Way) -> None:
+            was_answered.append(interaction.response.is_done())
+
+    turns = Asked()
+    turns.askers[TURN] = ALICE
+    lantern = lantern_of(turns)
+
+    async def story() -> None:
+        await cog_of(lantern, Replies(lantern)).on_reply_button(interaction, act, TURN)
+
+    play(story())
+    assert was_answered == [True]
+    assert said_to(interaction) == []
 
 
 @pytest.mark.parametrize("is_open", [True, False])
