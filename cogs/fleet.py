@@ -1,6 +1,7 @@
 """``/fleet``: the hosts, their models and their memory; acts by hand for admins."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Literal
 
 import discord
@@ -100,7 +101,8 @@ class FleetCog(
     ) -> None:
         """Unloads and says what happened."""
         check_may_manage("unload models", is_allowed=self._rules.rights(interaction).may_manage)
-        await _done(interaction, self._unloaded(host, model, even_foreign=even_foreign))
+        unload = partial(self._unloaded, host, model, even_foreign=even_foreign)
+        await _done(interaction, unload)
 
     async def _unloaded(self, host: str | None, model: str, *, even_foreign: bool) -> str:
         try:
@@ -116,7 +118,7 @@ class FleetCog(
     ) -> None:
         """No eviction takes it; an unload by hand does."""
         check_may_manage("pin models", is_allowed=self._rules.rights(interaction).may_manage)
-        await _done(interaction, self._acts.pin(host, model, is_pinned=True))
+        await _done(interaction, partial(self._acts.pin, host, model, is_pinned=True))
 
     @app_commands.command(description="Let a pinned model be evicted again (admins)")
     @app_commands.describe(model="The model, or the identifier of one loaded copy", host="Where")
@@ -125,7 +127,7 @@ class FleetCog(
     ) -> None:
         """Its rest counts from the end of its last answer."""
         check_may_manage("unpin models", is_allowed=self._rules.rights(interaction).may_manage)
-        await _done(interaction, self._acts.pin(host, model, is_pinned=False))
+        await _done(interaction, partial(self._acts.pin, host, model, is_pinned=False))
 
     @app_commands.command(description="Give a machine back to its owner: no new answers (admins)")
     @app_commands.describe(host="Which machine", duration="30m, 2h, 1d; else until it is resumed")
@@ -134,14 +136,15 @@ class FleetCog(
     ) -> None:
         """Running answers end; nothing is cut."""
         check_may_manage("drain hosts", is_allowed=self._rules.rights(interaction).may_manage)
-        await _done(interaction, self._acts.drain(host, is_draining=True, lasting=duration))
+        drain = partial(self._acts.drain, host, is_draining=True, lasting=duration)
+        await _done(interaction, drain)
 
     @app_commands.command(description="Use a drained machine or a paused provider again (admins)")
     @app_commands.describe(host="Which machine or cloud provider")
     async def resume(self, interaction: discord.Interaction[Any], host: str) -> None:
         """New turns may go there at once."""
         check_may_manage("resume hosts", is_allowed=self._rules.rights(interaction).may_manage)
-        await _done(interaction, self._acts.resume(host))
+        await _done(interaction, partial(self._acts.resume, host))
 
     @app_commands.command(description="A message here that always shows the fleet (admins)")
     @app_commands.describe(show="off takes this server's board away; here is the default")
@@ -193,11 +196,11 @@ class FleetCog(
         return host_choices(self._catalog, typed, self._providers.names, asked.locale)
 
 
-async def _done(interaction: discord.Interaction[Any], act: Awaitable[str]) -> None:
+async def _done(interaction: discord.Interaction[Any], act: Callable[[], Awaitable[str]]) -> None:
     """Tells everybody what an admin did, which others notice; why it was not done, them alone."""
     # A disk or a host that hangs must not make the command late.
     await interaction.response.defer(ephemeral=True, thinking=True)
-    said = await act
+    said = await act()
     # What follows a deferred answer fills it and is seen as it would have been.
     await interaction.delete_original_response()
     await say(interaction, said, ephemeral=False)

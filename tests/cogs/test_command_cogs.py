@@ -19,6 +19,7 @@ from cogs_doubles import (
     ScriptedTurns,
     TwoPersonas,
     give,
+    http_error,
     interaction_of,
     lantern_of,
     said_to,
@@ -308,6 +309,14 @@ async def test_what_an_admin_did_everybody_reads_and_why_it_was_not_they_alone()
     house.acts.drain.assert_awaited_with(HOST, is_draining=True, lasting=None)
     await give(house.fleet.drain, house.fleet, interaction_of(42), HOST, "2h")
     house.acts.drain.assert_awaited_with(HOST, is_draining=True, lasting="2h")
+
+
+async def test_of_a_command_that_discord_has_given_up_nothing_is_begun() -> None:
+    house, interaction = Commands(), interaction_of(42)
+    interaction.response.defer.side_effect = http_error(404)
+    with pytest.raises(discord.HTTPException):
+        await give(house.fleet.pin, house.fleet, interaction, MODEL)
+    house.acts.pin.assert_not_called()
 
 
 async def test_who_may_load_may_not_yet_manage() -> None:
