@@ -16,7 +16,9 @@ def value(kind: type[_T]) -> type[_T]:
     one more to show it, which all can share.
     """
     made = dataclass(slots=True, unsafe_hash=True, repr=False)(kind)
-    made.__repr__ = _shown
+    # One of its own may keep a secret out of logs.
+    if "__repr__" not in vars(kind):
+        made.__repr__ = _shown
     return made
 
 

@@ -60,7 +60,7 @@ class HostHealth:
         """A served request closes it."""
         self._falls = Breaker()
         """Losses soon after it had come; a longer stay closes it."""
-        self._poor = Breaker()
+        self._settling = Breaker()
         """Looks since it came, a moment ago, that found no interface by which it loads."""
         self._came_at = 0.0
         self.away_since = 0.0
@@ -70,13 +70,14 @@ class HostHealth:
     def is_in_doubt(self) -> bool:
         """Does the probe that is under way decide whether it serves?"""
         return self.is_doubted or any(
-            looks.failures > 0 and looks.open_until is None for looks in (self.probes, self._poor)
+            looks.failures > 0 and looks.open_until is None
+            for looks in (self.probes, self._settling)
         )
 
     @property
     def is_settling(self) -> bool:
         """Did it come a moment ago, by less than it may serve, and is looked at again?"""
-        return self._poor.failures > 0
+        return self._settling.failures > 0
 
     def away(self) -> str:
         """That nobody can be served here, and why, for whoever asked."""
@@ -100,7 +101,7 @@ class HostHealth:
     def next_probe_at(self, now: float) -> float | None:
         """When to probe again without being asked; None when all is well."""
         if self.state == "up":
-            until = self._poor.open_until
+            until = self._settling.open_until
             return None if not self.is_settling else now if until is None else until
         if self.is_doubted:
             return now
@@ -128,8 +129,10 @@ class HostHealth:
         self._came_at = now if is_news else self._came_at
         # One that is started opens its doors one after the other, or between two of our knocks: a
         # host whose WebSocket was refused so was one that loads nothing until the next probe.
-        is_poor = report.interface in CANNOT_LOAD and now - self._came_at < SETTLES_S
-        self._poor = breaker.on_failure(self._poor, now, PROBE_RULES) if is_poor else Breaker()
+        loads_nothing = report.interface in CANNOT_LOAD and now - self._came_at < SETTLES_S
+        self._settling = (
+            breaker.on_failure(self._settling, now, PROBE_RULES) if loads_nothing else Breaker()
+        )
         if not is_news:
             return woken
         self.state, interface = "up", str(report.interface)
@@ -169,7 +172,7 @@ class HostHealth:
     def _go_down(self, now: float, reason: str) -> tuple[FleetEvent, ...]:
         is_news = self.state != "down"
         self.away_since = now if is_news else self.away_since
-        self._poor = Breaker()
+        self._settling = Breaker()
         self.state, self.reason = "down", reason
         what = "host asleep" if self.may_sleep else "host lost"
         return (FleetEvent(what, self._host, reason=reason),) if is_news else ()

@@ -14,6 +14,20 @@ class Door:
     key: str = field(default="under the mat", repr=False)
 
 
+@value
+class Ticket:
+    """Whoever holds it may enter."""
+
+    number: str
+
+    def __repr__(self) -> str:
+        return "a ticket"
+
+
+def test_a_value_that_shows_itself_in_its_own_way_does_so() -> None:
+    assert repr(Ticket("1234")) == "a ticket"
+
+
 def test_a_value_is_shown_as_it_is_written_without_what_is_not_to_be_shown() -> None:
     assert repr(Door("front", 120)) == "Door(name='front', width=120)"
 
