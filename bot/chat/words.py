@@ -35,6 +35,9 @@ from bot.policy.retry import ROWS
 
 _BAR_CELLS = 16
 
+LATE_SHARE, LEAST_LATE_S = 0.2, 2.0
+"""A wait is called late once it is over what was foretold by this share, and these seconds."""
+
 
 def seconds_text(seconds: float) -> str:
     """A duration as people say it: ``0.4 s``, ``12 s``, ``3 min 05 s``."""
@@ -310,7 +313,7 @@ def offer_text(offer: Offered, step: Progress | None = None, waited_s: float = 0
     left_s = (offer.here.seconds or 0.0) - waited_s
     if isinstance(step, Loading) and step.seconds_left is not None:
         left_s = step.seconds_left
-    parts = [f"here in ~{seconds_text(left_s)}" if left_s >= 1 else "here later than expected"]
+    parts = [f"here in ~{seconds_text(left_s)}" if left_s >= 1 else _overdue_text(offer, waited_s)]
     if offer.warm is not None:
         parts.append(f"`{offer.warm.model}` now")
     if offer.cloud is not None:
@@ -318,6 +321,14 @@ def offer_text(offer: Offered, step: Progress | None = None, waited_s: float = 0
         price = "price unknown" if likely is None else f"about {cost_text(likely)}"
         parts.append(f"☁ {offer.cloud.where}, {price}")
     return "🕰 " + " · ".join(parts)
+
+
+def _overdue_text(offer: Offered, waited_s: float) -> str:
+    # Told from the last second on, it was said of each load that came in time, just where its asker
+    # decides whether to pay.
+    foretold_s = offer.here.seconds or 0.0
+    is_late = waited_s - foretold_s > max(LEAST_LATE_S, LATE_SHARE * foretold_s)
+    return "here later than expected" if is_late else "here in a moment"
 
 
 def offer_labels(offer: Offered) -> tuple[str, str]:

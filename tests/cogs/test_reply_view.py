@@ -198,7 +198,11 @@ def test_a_slow_load_offers_the_ways_that_are_open() -> None:
         (replace(LOADING, seconds_left=None), 0.0, "here in ~15 s"),
         (replace(LOADING, seconds_left=None), 6.0, "here in ~9.0 s"),
         (replace(LOADING, seconds_left=None), 14.0, "here in ~1.0 s"),
-        (replace(LOADING, seconds_left=None), 14.1, "here later than expected"),
+        (replace(LOADING, seconds_left=None), 14.1, "here in a moment"),
+        (replace(LOADING, seconds_left=0.4), 13.0, "here in a moment"),
+        (replace(LOADING, seconds_left=0.4), 18.0, "here in a moment"),
+        (replace(LOADING, seconds_left=0.4), 18.1, "here later than expected"),
+        (replace(LOADING, seconds_left=None), 18.1, "here later than expected"),
         (replace(LOADING, seconds_left=54.0), 75.0, "here in ~54 s"),
         (Queued(HOST, MODEL, 2), 75.0, "here later than expected"),
     ],
@@ -209,6 +213,15 @@ def test_an_offer_tells_the_wait_as_it_is_now(
     offer = Offered(TURN, replace(CANDIDATE, seconds=15.0), replace(CANDIDATE), None)
     view = view_after(STARTED, offer, step)
     (shown,) = view.messages(now)
+    assert shown.content.splitlines()[-1].startswith(f"🕰 {words} · ")
+
+
+@pytest.mark.parametrize(
+    ("now", "words"), [(6.9, "here in a moment"), (7.1, "here later than expected")]
+)
+def test_a_short_wait_is_not_called_late_for_a_second(now: float, words: str) -> None:
+    offer = Offered(TURN, replace(CANDIDATE, seconds=5.0), replace(CANDIDATE), None)
+    (shown,) = view_after(STARTED, offer, replace(LOADING, seconds_left=0.0)).messages(now)
     assert shown.content.splitlines()[-1].startswith(f"🕰 {words} · ")
 
 
