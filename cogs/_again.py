@@ -1,6 +1,7 @@
 """Answers again: Retry and Continue in the answer's own messages, and looking through answers."""
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -126,6 +127,7 @@ class Again:
             text, at_ms = "", None
             if is_edited:
                 text, at_ms = await self._words_of(interaction, standing)
+                standing = replace(standing, is_reworded=True)
             request = TurnRequest(
                 user,
                 interaction.user.display_name,
@@ -155,8 +157,8 @@ class Again:
             if stored is None:
                 raise NotPermitted(GONE)
             has_footer = self._access.rules.here(stored.place).footer
-            locale, place = public_locale(interaction), answers.place(wanted)
-            views = restored(stored, has_footer=has_footer, place=place, locale=locale)
+            locale = public_locale(interaction)
+            views = restored(stored, answers, has_footer=has_footer, locale=locale)
             ids = standing.messages or (interaction.message.id if interaction.message else 0,)
             await store.show(wanted)
             try:

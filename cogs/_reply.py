@@ -194,12 +194,9 @@ class Replies:
                 for event in self.ending(answers):
                     await event.wait()
 
-    def offer(self, turn: TurnId, *, is_edited: bool) -> bool:
+    def offer(self, answers: Answers) -> bool:
         """Notes for an answer under way that its question was edited; False when it is none."""
-        views = [view for view in self._live if view.turn == turn]
-        for view in views:
-            view.is_edited = is_edited
-        return bool(views)
+        return any([view.offer(answers) for view in self._live])
 
     def close_way(self, turn: TurnId, way: Way) -> None:
         """Shows no longer, within a second, a way that was offered and is open no more."""
@@ -306,8 +303,8 @@ class _Reply:
         stored = None if answers is None else await self._turns.store.get(answers.shown)
         last: MessageView | None = None
         if stored is not None and answers is not None and not self._view.is_forgotten:
-            place, locale = answers.place(stored.id), self._transport.locale
-            *_, last = restored(stored, has_footer=False, place=place, locale=locale)
+            locale = self._transport.locale
+            *_, last = restored(stored, answers, has_footer=False, locale=locale)
         with suppress(*SENDING_ERRORS):
             await self._transport.dress(message, last)
 

@@ -38,7 +38,17 @@ from bot.policy.splitting import LIMIT, Part, cut_reply, shown_parts
 from bot.policy.tables import tabled
 from bot.store.beside import Answers
 from cogs._languages import told
-from cogs._view import ONLY, Act, MessageView, View, ended, laid_out, restored, small_line
+from cogs._view import (
+    ONLY,
+    Act,
+    MessageView,
+    View,
+    ended,
+    laid_out,
+    restored,
+    small_line,
+    with_offer,
+)
 
 PATIENCE_S = 1.2
 """Seconds of silence before a status is shown: its message would delay the first word's."""
@@ -56,6 +66,8 @@ class ShownAnswer:
     """Those to its question, before the press."""
     is_continued: bool = False
     """It is gone on with; else another takes its place."""
+    is_reworded: bool = False
+    """The other is to the question as it reads since it was edited."""
 
     def place(self, *, is_new: bool) -> tuple[int, int]:
         """Which of how many answers is shown: a new one beside those with words, or this one."""
@@ -107,8 +119,7 @@ class ReplyView(View):
         self.first_at: float | None = None
         """When its first new words came."""
         self.end: Finished | Stopped | Failed | None = None
-        self.is_edited = False
-        """Its question reads otherwise than when it was asked."""
+        self._outdated = frozenset[TurnId]() if standing is None else standing.answers.outdated
         self.is_forgotten = False
         """Its question is gone: nothing can be done with it once it has ended."""
         self.behind = behind
@@ -185,12 +196,31 @@ class ReplyView(View):
         *others, last = views
         if self.is_forgotten:
             return (*others, replace(last, acts=()))
-        return (*others, replace(last, acts=(*last.acts, Act.EDITED))) if self.is_edited else views
+        return (*others, with_offer(last)) if self._is_outdated() else views
+
+    def offer(self, answers: Answers) -> bool:
+        """Notes which answers its question was edited under; False when it is none of them."""
+        standing = self._standing
+        is_beside = standing is not None and standing.answers.first == answers.first
+        if not is_beside and self.turn not in answers.ids:
+            return False
+        self._outdated = answers.outdated
+        return True
+
+    def _is_outdated(self) -> bool:
+        """Is what it shows at its end to other words than its question has?"""
+        standing = self._standing
+        # Asked again in the same words, both answers are to those.
+        if standing is not None and not (standing.is_reworded and self._has_new()):
+            return standing.turn.id in self._outdated
+        return self.turn in self._outdated
+
+    def _has_new(self) -> bool:
+        return len(self._text) > self._continues
 
     def _as_it_stands(self, now: float) -> tuple[MessageView, ...]:
         text, standing = "".join(self._text), self._standing
-        has_new = len(self._text) > self._continues
-        if self.end is not None and standing is not None and not has_new:
+        if self.end is not None and standing is not None and not self._has_new():
             # Nothing came of the press: it reads as before, and says so.
             news = ""
             if isinstance(self.end, Stopped):
@@ -198,11 +228,11 @@ class ReplyView(View):
                 news = words.stopped_text(self.end, has_text=has_text)
             if isinstance(self.end, Failed):
                 news = words.error_text(self.end.error)
-            place = standing.place(is_new=False)
             return restored(
                 standing.turn,
+                # Whether it is outdated may have changed since.
+                replace(standing.answers, outdated=frozenset()),
                 has_footer=self._has_footer,
-                place=place,
                 news=[news] if news else [],
                 is_vain=isinstance(self.end, Failed),
                 locale=self._locale,

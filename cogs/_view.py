@@ -22,6 +22,7 @@ from bot.policy.formulas import plain_formulas
 from bot.policy.markup import harmless
 from bot.policy.splitting import LIMIT, split_reply
 from bot.policy.tables import tabled
+from bot.store.beside import Answers
 from cogs._languages import told
 
 _SMALL_LIMIT = 600
@@ -189,9 +190,9 @@ def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[s
 
 def restored(
     turn: Turn,
+    answers: Answers | None = None,
     *,
     has_footer: bool,
-    place: tuple[int, int] = ONLY,
     news: Sequence[str] = (),
     is_vain: bool = False,
     locale: object = None,
@@ -200,8 +201,8 @@ def restored(
 
     Args:
         turn: As it is stored.
+        answers: Those to its question; None where it is the only one.
         has_footer: Its receipt stands under it.
-        place: Which of how many answers to its question it is.
         news: Said before the rest of the small print.
         is_vain: They tell that it was asked once more and nobody could answer.
         locale: Discord's, of its readers.
@@ -229,9 +230,19 @@ def restored(
     mark, print_ = _receipt_lines(receipt, has_footer=has_footer)
     is_cut = is_cut or (receipt is not None and receipt.finish == "length")
     acts = _acts(text, receipt, is_cut=is_cut, has_thoughts=bool(turn.reasoning_text))
+    place = ONLY if answers is None else answers.place(turn.id)
     tell = partial(told, locale=locale, names=words.names_in(receipt))
     said_by = words.receipt_mark(receipt)
-    return _closed(text, mark, became, [*notes, *print_], turn.id, acts, said_by, place, tell)
+    *views, last = _closed(
+        text, mark, became, [*notes, *print_], turn.id, acts, said_by, place, tell
+    )
+    is_outdated = answers is not None and turn.id in answers.outdated
+    return (*views, with_offer(last) if is_outdated else last)
+
+
+def with_offer(last: MessageView) -> MessageView:
+    """The end of an answer to other words than its question has since it was edited."""
+    return replace(last, acts=(*last.acts, Act.EDITED))
 
 
 def cut_short(message: MessageView, locale: object = None) -> MessageView:

@@ -137,7 +137,10 @@ class Buttons(commands.Cog):
             stored = await self._turns.store.get(turn)
             has_footer = self._rules.here(place_of(interaction)).footer
             locale = public_locale(interaction)
-            views = restored(stored, has_footer=has_footer, locale=locale) if stored else ()
+            answers = await self._turns.store.answers(turn)
+            views = (
+                restored(stored, answers, has_footer=has_footer, locale=locale) if stored else ()
+            )
             # A press changes its own message alone: one that holds only a part stays as it is.
             if len(views) != 1:
                 raise RequestRefused("That answer has already ended.")

@@ -14,6 +14,7 @@ from bot.domain.chat import Turn
 from bot.domain.errors import BotError
 from bot.domain.ids import TurnId
 from bot.policy.pacing import Pacers
+from bot.store.beside import Answers
 from bot.store.questions import KEPT_MS, Question
 from bot.store.replies import ReplyMessage
 from cogs._faults import SENDING_ERRORS
@@ -25,7 +26,7 @@ from cogs._missed import LOOK_EVERY_S
 from cogs._places import reads_history
 from cogs._readers import Readers
 from cogs._transport import CALL_S, transport_to
-from cogs._view import ONLY, MessageView, View, restored
+from cogs._view import MessageView, View, restored
 from cogs._webhooks import Webhooks
 from cogs._writer import Writer
 
@@ -183,10 +184,9 @@ class Closing:
             stored = None if about is None else await store.get(about)
             ids = {int(message.message_id) for message in kept}
             if question is None:
-                place = ONLY if beside is None or about is None else beside.place(about)
                 channel = int(kept[0].channel_id)
                 is_done = stored is None or await self._show(
-                    self._restored(stored, channel, place), channel, tuple(sorted(ids))
+                    self._restored(stored, channel, beside), channel, tuple(sorted(ids))
                 )
             else:
                 is_done = await self._answer(question, stored, ids)
@@ -201,11 +201,11 @@ class Closing:
             _log.warning("reply not closed", turn_id=turn, error=error.user_message)
 
     def _restored(
-        self, stored: Turn, channel: int, place: tuple[int, int] = ONLY
+        self, stored: Turn, channel: int, answers: Answers | None = None
     ) -> tuple[MessageView, ...]:
         has_footer = self._lantern.place_settings.at(stored.place).footer
         locale = self._readers.locale_at(self._client, channel)
-        return restored(stored, has_footer=has_footer, place=place, locale=locale)
+        return restored(stored, answers, has_footer=has_footer, locale=locale)
 
     async def _answer(self, question: Question, stored: Turn | None, ids: set[int]) -> bool:
         """Tells who asked how their question stands; whether that needs no further try."""

@@ -1,7 +1,6 @@
 """Messages that are edited or deleted in Discord: answered again when wished, leaving no trace."""
 
 from contextlib import suppress
-from dataclasses import replace
 
 import discord
 import structlog
@@ -17,7 +16,7 @@ from cogs._mentions import said
 from cogs._readers import Readers
 from cogs._reply import Replies
 from cogs._transport import transport_to
-from cogs._view import Act, MessageView, restored
+from cogs._view import MessageView, restored
 from cogs._webhooks import Webhooks
 
 _log = structlog.get_logger(__name__)
@@ -54,24 +53,24 @@ class Edits(commands.Cog):
             return
         try:
             turn = await self._turns.store.asked_by(str(payload.message_id))
-            answers = None if turn is None else await self._turns.store.answers(turn)
-            stored = None if answers is None else await self._turns.store.get(answers.shown)
-            if answers is None or stored is None:
+            if turn is None:
                 return
-            words = said(message, me.id)
-            is_new = bool(words) and words != stored.user_text
+            await self._turns.store.reword(turn, said(message, me.id))
+            answers = await self._turns.store.answers(turn)
+            if answers is None:
+                return
             await self._replies.let_go(answers)
             # An answer under way shows the offer once it has ended.
-            if self._replies.offer(stored.id, is_edited=is_new):
+            if self._replies.offer(answers):
                 return
-            shown = await self._shown_in.messages(stored.id)
-            place = answers.place(stored.id)
+            stored = await self._turns.store.get(answers.shown)
+            shown = await self._shown_in.messages(answers.shown)
+            if stored is None or not shown:
+                return
             has_footer = self._settings.at(stored.place).footer
             # Its buttons alone are shown anew.
-            *_, last = restored(stored, has_footer=has_footer, place=place)
-            acts = (*last.acts, Act.EDITED) if is_new else last.acts
-            if shown:
-                await self._dress(shown[-1], replace(last, acts=acts))
+            *_, last = restored(stored, answers, has_footer=has_footer)
+            await self._dress(shown[-1], last)
         except (*SENDING_ERRORS, BotError) as error:
             _log.info("edited question not offered", error=str(error)[:200])
 

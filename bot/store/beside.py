@@ -15,11 +15,18 @@ WITH RECURSIVE up (id) AS (
     SELECT id FROM up UNION SELECT redone.turn FROM beside JOIN redone ON redone.redoes = beside.id
 )
 SELECT turn.id, hidden.turn IS NOT NULL AS is_hidden,
-    status = 'running' OR trim(reply_text, char(9, 10, 13, 32)) <> '' AS has_words
+    status = 'running' OR trim(reply_text, char(9, 10, 13, 32)) <> '' AS has_words,
+    user_text IN (SELECT user_text FROM beside JOIN reworded ON reworded.turn = beside.id
+        JOIN turn USING (id)) AS is_outdated
 FROM beside JOIN turn USING (id) LEFT JOIN hidden ON hidden.turn = turn.id ORDER BY number
 """
 _HIDE = "INSERT OR IGNORE INTO hidden (turn) SELECT value FROM json_each(?)"
 _SHOW = "DELETE FROM hidden WHERE turn = ?"
+_READS_AS_ASKED = "DELETE FROM reworded WHERE turn IN (SELECT value FROM json_each(?))"
+_READS_OTHERWISE = """
+INSERT INTO reworded SELECT id FROM turn
+WHERE id IN (SELECT value FROM json_each(?)) AND user_text <> ?
+"""
 # What a thread was opened on stays as it was then, whatever is pressed in its channel.
 _ADOPT = """
 UPDATE turn SET parent = :by
@@ -39,6 +46,8 @@ class Answers:
     """Goes on in later transcripts."""
     ids: tuple[TurnId, ...]
     """Those with words, or still being written; and the shown one."""
+    outdated: frozenset[TurnId] = frozenset()
+    """Of them, those to other words than the question has since it was edited."""
 
     def place(self, turn: TurnId) -> tuple[int, int]:
         """Which of how many it is, counted from 1; the shown one where it is none of them."""
@@ -58,12 +67,21 @@ def answers_beside(connection: sqlite3.Connection, turn: TurnId) -> Answers | No
     # Before answers could be looked through a retry hid nothing: there the newest went on.
     shown = next((row for row in reversed(rows) if not row["is_hidden"]), rows[-1])
     ids = tuple(row["id"] for row in rows if row["has_words"] or row is shown)
-    return Answers(rows[0]["id"], shown["id"], ids)
+    outdated = frozenset(row["id"] for row in rows if row["is_outdated"])
+    return Answers(rows[0]["id"], shown["id"], ids, outdated & {*ids})
 
 
 def beside_ids(connection: sqlite3.Connection, turn: TurnId) -> list[TurnId]:
     """Every turn that answers, or failed to answer, the question of this one; its own too."""
     return [row["id"] for row in connection.execute(_BESIDE, {"turn": turn})]
+
+
+def reword(connection: sqlite3.Connection, turn: TurnId, words: str) -> None:
+    """Note which answers to a question are to other words than it has now; none has no words."""
+    beside = json.dumps(beside_ids(connection, turn))
+    connection.execute(_READS_AS_ASKED, (beside,))
+    if words:
+        connection.execute(_READS_OTHERWISE, (beside, words))
 
 
 def show(connection: sqlite3.Connection, turn: TurnId) -> None:

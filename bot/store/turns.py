@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from bot.domain.chat import Attachment, Place, Quote, Receipt, Turn, TurnKind, TurnStatus
 from bot.domain.ids import PersonaName, PlaceId, TurnId, UserId
 from bot.policy.conversation import STOPPED
-from bot.store.beside import Answers, answers_beside, show
+from bot.store.beside import Answers, answers_beside, reword, show
 from bot.store.database import Database, Values
 from bot.store.ledger import FreeLine
 from bot.store.rows import Value, insert, receipt_json, receipt_of, storable, value_of
@@ -253,6 +253,10 @@ class TurnStore:
     async def show(self, turn: TurnId) -> None:
         """Put an answer in the place of those beside it; later transcripts go on from it."""
         await self.database.write(lambda c: show(c, turn))
+
+    async def reword(self, turn: TurnId, words: str) -> None:
+        """Note that the question of a turn reads so now; without words nobody can ask it."""
+        await self.database.write(lambda c: reword(c, turn, words))
 
     def checkpoint(self, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt) -> None:
         """Have the text so far stored soon, unless the turn no longer runs; nobody waits for it.

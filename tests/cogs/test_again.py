@@ -76,9 +76,9 @@ class PlayedTurns(ScriptedTurns):
         assert about is not None
         turn = TurnId(f"again{len(self.requests)}")
         if request.kind == "retry":
-            await self.real.begin(
-                replace(about, id=turn, reply_text="", status="running"), "retry", about.id
-            )
+            asked = request.text or about.user_text
+            new = replace(about, id=turn, user_text=asked, reply_text="", status="running")
+            await self.real.begin(new, "retry", about.id)
         text = ""
 
         async def events() -> AsyncGenerator[Any]:

@@ -23,7 +23,8 @@ from stand_ins import double
 from test_again import AGAIN, Scene, scene
 
 from bot.domain.chat import Place, Quote
-from bot.domain.events import TextDelta
+from bot.domain.errors import RequestRefused
+from bot.domain.events import Failed, TextDelta
 from bot.domain.ids import PlaceId, TurnId
 from bot.policy.pacing import Pacers
 from bot.store.beside import Answers
@@ -131,6 +132,36 @@ async def test_an_edited_question_offers_to_answer_again_and_asks_its_new_words(
         # Edited while words stayed here, they stay here, whenever the button is pressed.
         assert request.said_at_ms == int(EDITED_AT.timestamp() * 1000)
         assert await at.line() == ["second"]
+
+
+OFFER = "Answer the edited question"
+
+
+async def test_the_offer_stays_whatever_is_pressed_until_the_words_that_stand_are_answered(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        its = await question(at)
+        await its.edit("hello there")
+        # Asked again in the old words, looked away from and back: by anybody.
+        for act in (Act.RETRY, Act.OLDER, Act.NEWER):
+            await at.press(act)
+            assert OFFER in at.channel.buttons[at.ids[0]], act
+        await its.press(at.subject())
+        assert OFFER not in at.channel.buttons[at.ids[0]]
+        await at.press(Act.OLDER)
+        assert OFFER in at.channel.buttons[at.ids[0]]
+
+
+async def test_an_edited_question_that_nobody_could_answer_is_offered_again(
+    tmp_path: Path,
+) -> None:
+    refused = Failed(TURN, RequestRefused("No host is up."))
+    async with scene(tmp_path, (STARTED, refused)) as at:
+        its = await question(at)
+        await its.edit("hello there")
+        await its.press(str(TURN))
+        assert at.channel.buttons[at.ids[0]][-1] == OFFER
 
 
 async def test_words_that_discord_does_not_show_any_more_are_not_asked(tmp_path: Path) -> None:

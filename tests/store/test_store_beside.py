@@ -230,3 +230,21 @@ async def test_the_message_that_asked_is_known_for_good(turns: TurnStore) -> Non
     assert await turns.message_of(A) == "4711"
     assert await turns.asked_by("4712") is None
     assert await turns.message_of(B) is None
+
+
+async def test_answers_to_other_words_than_their_question_has_now_are_outdated(
+    turns: TurnStore,
+) -> None:
+    await said(turns, "a", user_text="old")
+    await turns.reword(A, "new")
+    assert (await answers(turns, "a")).outdated == {A}
+    # Asked again as it was, and as it is.
+    for name, words in (("b", "old"), ("c", "new")):
+        await turns.begin(replace(new_turn(name), user_text=words), "retry", A)
+        await turns.finish(TurnId(name), "done", "again", "", Receipt(SAGE))
+    assert (await answers(turns, "c")).outdated == {A, B}
+    await turns.reword(A, "old")
+    assert (await answers(turns, "a")).outdated == {C}
+    # Without words there is nothing to ask.
+    await turns.reword(A, "")
+    assert (await answers(turns, "a")).outdated == frozenset()
