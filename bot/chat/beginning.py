@@ -165,20 +165,25 @@ class Beginnings:
         said = branch if redone is None else (*branch, redone)
         request = await self._with_facts(resolved, request, said)
 
-        async def admit() -> None:
+        async def allowed() -> bool:
             self._choices.check_left(resolved)
             await self._admit(request, payer)
-            if self._store.database.erasures != since:
-                await self._check_kept(request, branch)
+            return self._store.database.erasures == since or await self._is_whole(request, branch)
+
+        async def admit() -> Asking | None:
+            return None if await allowed() else await self._reread(asking)
 
         async def judge(messages: Sequence[Message]) -> Consent:
-            await admit()
+            # Without words it is only asked whether any may leave: they are made anew before.
+            if not await allowed() and messages:
+                raise RequestRefused(TAKEN_BACK)
             return await self._consents.judge(resolved, request, said, messages, turn_id)
 
         consent = await judge(())
-        return Asking(
+        asking = Asking(
             resolved, branch, request, consent, judge, payer, turn_id, redone, admit, since
         )
+        return asking
 
     async def kept(self, asking: Asking) -> Asking:
         """The question without what was taken back while it was looked up; it is stored by now.
@@ -210,19 +215,21 @@ class Beginnings:
             asking.since,
         )
 
-    async def _check_kept(self, request: TurnRequest, branch: Sequence[Turn]) -> None:
-        """Passes where nobody has taken back what this question takes along or goes on from.
+    async def _is_whole(self, request: TurnRequest, branch: Sequence[Turn]) -> bool:
+        """Are all turns before this question stored, still?
 
         Raises:
-            RequestRefused: somebody has.
+            RequestRefused: what it quotes, replies to or was told of is not.
         """
         before = frozenset(turn.id for turn in branch)
-        if self._taken_back.gone_from(request) or before != await self._store.still_stored(before):
+        gone = before - await self._store.still_stored(before)
+        if self._taken_back.gone_from(request) or request.parent in gone:
             raise RequestRefused(TAKEN_BACK)
         if request.facts:
             known = {fact.said for fact in await self._people.facts(request.user)}
             if not known.issuperset(request.facts):
                 raise RequestRefused(FACT_GONE)
+        return not gone
 
     async def _with_facts(
         self, resolved: Resolved, request: TurnRequest, said: Sequence[Turn]
@@ -276,6 +283,10 @@ class Beginnings:
                 left = len(waited_for) - nth
                 await draft.emit(Queued(None, asking.resolved.model, left))
                 await running.ended.wait()
+        return await self._reread(asking)
+
+    async def _reread(self, asking: Asking) -> Asking:
+        """With what is stored before it by now: answers that ended, nothing that was taken back."""
         since = self._store.database.erasures
         text_bytes = most_bytes(self._planner.window(asking.resolved))
         # Read by its own id: a retry may have taken a place among those before it meanwhile.
@@ -285,7 +296,7 @@ class Beginnings:
         return await self._asking(
             asking.resolved,
             self._as_shown(line if is_more else line[:-1]),
-            request,
+            asking.request,
             asking.payer,
             asking.turn,
             asking.redone,

@@ -55,6 +55,7 @@ class CloudServing:
         """
         if not isinstance(job.asking.consent, CloudConsent):
             raise Bug(f"words without consent were about to be sent to {name}")
+        job = await job.admitted()
         ask = await self._ask(name, job, draft)
         loop = asyncio.get_running_loop()
         asked_at = loop.time()

@@ -250,8 +250,7 @@ class HostServing:
         ) as lease:
             draft.granted(candidate, lease.granted.queue_s, lease.granted.load_s)
             # Not only when it was asked: twenty that waited together passed a limit of one.
-            if job.asking.admit is not None:
-                await job.asking.admit()
+            job = await job.admitted()
             messages = await self._fit(job, lease, draft)
             await self._stream(host, candidate, lease, messages, job, draft)
         self.remember(candidate, draft.part(), lease, is_first=not job.is_follow_up)

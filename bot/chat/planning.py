@@ -81,9 +81,9 @@ class Asking:
     turn: TurnId = NO_TURN
     redone: Turn | None = None
     """Of a retry, the turn whose words it says once more."""
-    admit: Callable[[], Awaitable[None]] | None = None
-    """Refuses it where its asker may not be answered any more, when its turn has come at a host;
-    of a provider ``judge`` does."""
+    admit: Callable[[], Awaitable["Asking | None"]] | None = None
+    """Refuses it where its asker may not be answered any more, when its turn has come; where
+    others have taken back words of the talk before it, gives it without them."""
     since: int = 0
     """How often anything had been erased before its branch was read (``Database.erasures``)."""
 
@@ -125,6 +125,31 @@ class Job:
     """What it was fitted to, in tokens."""
     begun: str = ""
     """Of an answer whose host was lost, its words so far: this job is about the rest."""
+    remade: "Callable[[Asking], Job] | None" = None
+    """The same job with the words of this question."""
+
+    async def admitted(self) -> "Job":
+        """The job as its words may be sent now; who is asked stays.
+
+        Raises:
+            BotError: its asker may not be answered any more, or what it is about was taken back.
+        """
+        if self.asking.admit is None:
+            return self
+        asking = await self.asking.admit()
+        if asking is None or self.remade is None:
+            return self
+        fresh = self.remade(asking)
+        return replace(
+            self,
+            asking=fresh.asking,
+            messages=fresh.messages,
+            abroad=fresh.abroad,
+            prompt_tokens=fresh.prompt_tokens,
+            dropped=fresh.dropped,
+            whole=fresh.whole,
+            sizes=fresh.sizes,
+        )
 
 
 class Planner:
@@ -181,11 +206,9 @@ class Planner:
             PromptTooLong: not even the last message fits anybody who may be asked.
         """
         window = self.window(asking.resolved)
-        moment = Moment(asking.turn, asking.resolved.now, window)
-        # Every text is cleaned once here, whatever windows are tried below.
-        messages = transcript(asking.resolved.persona, asking.branch, asking.request, moment)
-        # And measured once: tried windows and the count by a host measured them five times.
-        sizes = tuple(map(message_tokens, messages))
+        # Cleaned and measured once, whatever windows are tried below: they and the count by a host
+        # measured every text five times.
+        messages, sizes = _measured(asking, window)
         job = self._job_within(window, asking, messages, sizes)
         if job.wish.min_context > window:
             return self._for_long(job)
@@ -264,6 +287,11 @@ class Planner:
             priority=request.priority,
         )
         able = tuple(c for c in route.candidates if c.host not in lost)
+
+        def rest(fresh: Asking) -> Job:
+            again = job if job.remade is None else job.remade(fresh)
+            return self.rest_of(again, model, begun, said_tokens, lost)
+
         return replace(
             job,
             asking=replace(asking, resolved=resolved),
@@ -277,6 +305,7 @@ class Planner:
             begun=begun.rstrip(),
             # Nobody goes back to a host that was lost in the middle, however soon it returned.
             replan=None,
+            remade=rest,
         )
 
     def _job_within(
@@ -332,6 +361,7 @@ class Planner:
             whole=messages,
             sizes=sizes,
             window=window,
+            remade=lambda fresh: self._job_within(window, fresh, *_measured(fresh, window)),
         )
 
     def routed(
@@ -462,6 +492,13 @@ def _is_away(candidate: Candidate) -> bool:
 
 def _is_at_home(route: Route) -> bool:
     return bool(route.candidates) and not _is_away(route.candidates[0])
+
+
+def _measured(asking: Asking, window: int) -> tuple[tuple[Message, ...], tuple[int, ...]]:
+    """Every message of a question, and how long each is in estimated tokens."""
+    moment = Moment(asking.turn, asking.resolved.now, window)
+    messages = transcript(asking.resolved.persona, asking.branch, asking.request, moment)
+    return messages, tuple(map(message_tokens, messages))
 
 
 def _fitted_abroad(asking: Asking, window: int, answer_tokens: int) -> Fitted:

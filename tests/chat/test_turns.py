@@ -195,6 +195,33 @@ async def test_what_is_taken_back_while_a_question_waits_is_not_sent(tmp_path: P
         assert "pin" not in sent[0]
 
 
+async def test_a_question_that_waits_is_asked_without_what_others_took_back(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home, asyncio.TaskGroup() as tasks:
+        studio, kept = home.hosts["studio"], await home.ask("the sky is blue", user=ADA)
+        studio.unload(QWEN.key)
+        host = home.lantern.fleet.host(HostName("studio"))
+        await host.probe()
+        studio.faults.stall_load()
+        waiting = tasks.create_task(home.ask("my pin is 1", user=BOB))
+        await host.until(lambda seen: seen.load is not None and seen.load.waiters == 1)
+        unrelated = tasks.create_task(home.ask("and who are you?", user=ADA))
+        await host.until(lambda seen: seen.load is not None and seen.load.waiters == 2)
+        turns = home.lantern.turns
+        running = turns.running(PLACE.conversation)
+        (gone,) = [turn for turn in running if turns.asker(turn) == BOB]
+        turns.stop_turn(gone)
+        await home.lantern.people.remove(gone)
+        studio.faults.clear()
+        await waiting
+        assert isinstance((await unrelated).last, Finished)
+        sent = str(studio.journal.of(PredictionStarted)[-1].messages)
+        assert "pin" not in sent
+        assert kept.text in sent
+        assert "and who are you?" in sent
+
+
 async def test_a_question_that_waits_is_asked_without_what_left_as_it_was_looked_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
