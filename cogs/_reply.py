@@ -12,7 +12,7 @@ import structlog
 from bot.chat.lantern import Lantern
 from bot.chat.turns import Turns
 from bot.domain.chat import TurnRequest
-from bot.domain.errors import BotError, Bug, RequestRefused
+from bot.domain.errors import BotError, Bug, RequestRefused, StoreUnavailable
 from bot.domain.events import (
     Failed,
     Finished,
@@ -35,6 +35,9 @@ from cogs._writer import Writer
 
 TICK_S = 1.5
 """How often a status that changes by itself is looked at: reading percent, thinking seconds."""
+
+MARKS_S = 0.5
+"""How often it is looked whether anything was marked local only, where a provider is offered."""
 
 TYPING_AFTER_S = 0.4
 TYPING_EVERY_S = 8.0
@@ -239,6 +242,7 @@ class _Reply:
         self._store = lantern.replies
         self._shelf = lantern.shelf
         self._settings = lantern.place_settings
+        self._privacy = lantern.privacy
         self._view = view
         self._transport = transport
         # Not by methods: whoever is held by its own writer is garbage once it is done.
@@ -250,7 +254,13 @@ class _Reply:
         """Gives the messages that show its end; none where it could not be shown."""
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read(request))
-            aside = (self._tick(), self._show_typing(), self._close_in_time(), self._come_after())
+            aside = (
+                self._tick(),
+                self._show_typing(),
+                self._close_in_time(),
+                self._come_after(),
+                self._close_cloud(),
+            )
             beside = [group.create_task(each) for each in aside]
             # Asked for again, an answer whose message is gone comes in another.
             ids = () if standing is None else standing.messages
@@ -347,6 +357,24 @@ class _Reply:
         while not self._view.is_over and not self._view.length:
             await asyncio.sleep(TICK_S)
             self._look_again()
+
+    async def _close_cloud(self) -> None:
+        """Offers no provider any longer once a mark keeps the words here."""
+        seen = self._privacy.changes
+        while not self._view.is_over and not self._view.length:
+            await asyncio.sleep(MARKS_S)
+            now, turn = self._privacy.changes, self._view.turn
+            # Not judged at each look: a disk that is busy for a moment would take the way as well.
+            if now == seen or turn is None or not self._view.offers_cloud:
+                continue
+            try:
+                await self._turns.check_way(turn, "cloud")
+            except StoreUnavailable:
+                continue  # asked again
+            except RequestRefused:
+                self._view.close_way("cloud")
+                self._writer.poke()
+            seen = now
 
     def _look_again(self) -> None:
         """What is shown may read otherwise by now, though nothing has happened."""

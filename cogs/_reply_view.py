@@ -182,6 +182,11 @@ class ReplyView(View):
             case _:
                 assert_never(event)
 
+    @property
+    def offers_cloud(self) -> bool:
+        """Is a provider among the ways that may be taken?"""
+        return isinstance(self._beside, Offered) and self._beside.cloud is not None
+
     def close_way(self, way: Way) -> None:
         """A way that was offered is open no more."""
         if isinstance(self._beside, Offered):

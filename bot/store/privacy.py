@@ -37,7 +37,7 @@ class PrivacyStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._changes = 0
+        self.changes = 0
         """Marks of places and people that were begun to be set or taken away."""
         self._under_way = 0
         self._is_quiet = asyncio.Event()
@@ -67,7 +67,7 @@ class PrivacyStore:
             # Nobody reads a turn before it is stored, so no look-up has to wait for its mark.
             await self._database.write(change)
             return
-        self._changes += 1
+        self.changes += 1
         self._under_way += 1
         self._is_quiet.clear()
         try:
@@ -113,7 +113,7 @@ class PrivacyStore:
         # would leave after "never sent" was answered.
         while True:
             await self._is_quiet.wait()
-            seen = self._changes
+            seen = self.changes
             marks = await self._database.read(find)
-            if seen == self._changes:
+            if seen == self.changes:
                 return marks

@@ -370,7 +370,8 @@ def lantern_of(
     providers = double(Providers)
     providers.standings.return_value = ()
     catalog = Catalog(fleet_of(*models), TwoPersonas(), clouds(*cloud), ("quick", "teaching"))
-    switch = checked(Switch)
+    switch, privacy = checked(Switch), checked(PrivacyStore)
+    privacy.changes = 0
 
     def options(
         place: Place, user: UserId, typed: str = "", limit: int = 25, persona: str | None = None
@@ -395,7 +396,7 @@ def lantern_of(
         tally=checked(Tally),
         relaying=double(Relaying),
         newsroom=Newsroom(),
-        privacy=checked(PrivacyStore),
+        privacy=privacy,
         place_settings=settings_of(),
         fleet=double(Fleet),
         shelf=TwoPersonas(),

@@ -214,6 +214,40 @@ def test_a_provider_that_may_not_be_asked_any_more_is_refused_and_offered_no_lon
     assert said_to(interaction)[0].startswith("❌ ☁ zai cannot" if is_open else "❌ That offer")
 
 
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_a_provider_that_is_offered_goes_without_a_press_once_no_words_may_leave(
+    *, is_marked: bool
+) -> None:
+    cloud = Candidate(MODEL, provider=ProviderName("zai"))
+    here = Candidate(MODEL, HOST)
+    offer = Offered(TURN, here, replace(here), cloud)
+    loading = Loading(HOST, MODEL, 0.1, 60.0)
+    turns = ScriptedTurns((STARTED, loading, offer, 9.0, TextDelta("hi"), FINISHED))
+    lantern, transport = lantern_of(turns), PaperTransport()
+
+    async def story() -> list[MessageView]:
+        shown = list[MessageView]()
+
+        def look() -> None:
+            (view,) = transport.shown.values()
+            shown.extend([view] if view is not None else [])
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Replies(lantern).play(REQUEST, transport))
+            await asyncio.sleep(4)
+            look()
+            turns.refusal = NotPermitted("☁ zai cannot be asked here: its place is local only.")
+            lantern.privacy.changes += is_marked
+            await asyncio.sleep(2)
+            look()
+        return shown
+
+    before, after = play(story())
+    assert Act.CLOUD in before.acts
+    assert (Act.CLOUD in after.acts, "☁ zai" in after.content) == (not is_marked,) * 2
+    assert Act.WARM in after.acts
+
+
 @pytest.mark.parametrize(
     ("act", "kind"), [(Act.RETRY, "retry"), (Act.CONTINUE, "continue"), (Act.SEE, "retry")]
 )

@@ -56,6 +56,18 @@ async def test_a_mark_can_be_taken_away_but_not_a_turns(privacy: PrivacyStore) -
     assert await privacy.look_up(ASKED) == Marks(ASKED)
 
 
+async def test_marks_of_places_and_people_count_as_changes_and_of_turns_do_not(
+    tmp_path: Path,
+) -> None:
+    async with Database(new_database(tmp_path / "l.db"), utcnow=WallClock()) as database:
+        privacy = PrivacyStore(database)
+        await privacy.mark("turn", "t1")
+        assert privacy.changes == 0
+        await privacy.mark("place", "c1")
+        await privacy.mark("user", "u1", local_only=False)
+        assert privacy.changes == 2
+
+
 async def test_when_a_mark_stood_that_was_taken_away_is_told_of_words_that_are_quoted(
     tmp_path: Path,
 ) -> None:
