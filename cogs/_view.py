@@ -220,7 +220,8 @@ def restored(
         # Of a question that nobody could answer yet the newest reason alone holds.
         if not (failed and is_vain and not text.strip()):
             why = words.stopped_text(end, has_text=bool(text.strip()))
-            became.append(f"❌ {receipt.ending}" if failed else why)
+            why = f"❌ {receipt.ending}" if failed else why
+            became += [why] if why not in became else []
     elif is_cut and text.strip():
         became.append(
             "⚠ Lantern was restarted in the middle of this answer. The text so far is kept."

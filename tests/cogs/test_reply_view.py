@@ -259,6 +259,16 @@ def test_a_press_that_was_stopped_before_its_first_word_says_so_with_one_sign() 
     assert only(view).content.splitlines()[:2] == ["Hello.", "-# ⏹ Stopped."]
 
 
+def test_stopped_twice_before_any_word_it_says_so_once() -> None:
+    stopped = replace(RECEIPT, finish="cancelled", ending="Stopped.", host=None, model=None)
+    turn = stored_turn("", "partial", stopped)
+    before = ShownAnswer(turn, (1,), Answers(TURN, TURN, (TURN,)))
+    view = ReplyView(has_footer=False, standing=before)
+    view.on_event(STARTED, 0.0)
+    view.on_event(Stopped(TURN, RECEIPT, "Stopped.", by_asker=True), 0.0)
+    assert only(view).content == "⏹ Stopped."
+
+
 def test_of_a_question_that_nobody_could_answer_twice_the_newest_reason_stands_alone() -> None:
     off = replace(RECEIPT, finish="error", ending="alpha is off.", host=None, model=None)
     again = Failed(TURN, NoCandidates("alpha and beta are off."))
