@@ -331,8 +331,8 @@ class _Reply:
             now, due_at = loop.time(), self._view.due_at
             for event in events:
                 self._view.on_event(event, now)
-            # By the next tick alone "waiting for your earlier question" stood for three seconds
-            # after that one was answered.
+            # By the next tick alone "waiting for the answer that this goes on from" stood for three
+            # seconds after that one was answered.
             if self._view.due_at != due_at:
                 loop.call_at(self._view.due_at, self._look_again)
             self._writer.poke()

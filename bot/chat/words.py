@@ -85,8 +85,9 @@ def progress_line(step: Progress) -> str:
         case Queued(where=where, model=model, position=position, seconds=seconds):
             eta = f" · about {seconds_text(seconds)}" if seconds else ""
             if where is None:
-                asked = "question" if position == 1 else f"{position} questions"
-                return f"⏳ Waiting for the answer to your earlier {asked} here"
+                # It may be somebody else's that was replied to.
+                what = "the answer" if position == 1 else f"{position} answers"
+                return f"⏳ Waiting for {what} that this goes on from"
             if position == 1 and step.finishing is not None:
                 return (
                     f"⏳ You're next: {where} is finishing an answer with `{step.finishing}`{eta}"

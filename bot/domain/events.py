@@ -56,7 +56,7 @@ class Queued:
     """Waiting for a place: at a host, for the load of something else too; or at a provider."""
 
     where: HostName | ProviderName | None
-    """None is behind what the same person asked here before."""
+    """None is behind answers that it goes on from."""
     model: ModelKey
     position: int
     """1 is next."""

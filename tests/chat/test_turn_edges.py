@@ -475,20 +475,29 @@ async def test_of_a_long_conversation_no_more_is_read_than_can_fit(tmp_path: Pat
     assert f"{60 - read} word" not in sent
 
 
-async def test_who_waits_for_an_own_earlier_answer_is_told_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whose", ["own", "replied to"])
+async def test_who_waits_for_an_answer_under_way_is_told_so(tmp_path: Path, whose: str) -> None:
     async with (
         world(tmp_path, "prefer_local", is_slow=False) as home,
         home.turns.open(asked("one")) as first,
     ):
-        await anext(first)
-        async with home.turns.open(asked("two")) as second:
+        home.ears.reply = "the whole answer"
+        begun = await anext(first)
+        assert isinstance(begun, Started)
+        later = asked("two")
+        if whose != "own":
+            later = replace(later, user=UserId("bob"))
+        if whose == "replied to":
+            later = replace(later, parent=begun.turn)
+        async with home.turns.open(later) as second:
             assert isinstance(await anext(second), Started)
             step = await anext(second)
             assert isinstance(step, Queued)
             assert (step.where, step.position) == (None, 1)
-            assert progress_line(step) == "⏳ Waiting for the answer to your earlier question here"
+            assert progress_line(step) == "⏳ Waiting for the answer that this goes on from"
             assert [event async for event in first]
             assert isinstance([event async for event in second][-1], Finished)
+            assert "the whole answer" in home.ears.read_at_home[-1]
 
 
 async def test_what_an_answer_under_way_was_told_is_not_told_again(tmp_path: Path) -> None:
