@@ -261,7 +261,7 @@ class Beginnings:
         )
 
     async def caught_up(self, asking: Asking, draft: Draft) -> Asking:
-        """With the whole answers to what this person asked before, or replied to.
+        """With the whole answers to what its asker asked before, replied to or has a thread on.
 
         Somebody else's answer is not waited for: one who asks for a long text would hold up a
         whole channel.
@@ -273,7 +273,7 @@ class Beginnings:
             for turn in asking.branch
             if (turn.id in self._running or turn.status == "running")
             and turn.id != asking.turn
-            and (turn.user == request.user or turn.id == request.parent)
+            and (turn.user == request.user or turn.id in (request.parent, request.opened_on))
         ]
         if not waited_for:
             return asking

@@ -475,7 +475,7 @@ async def test_of_a_long_conversation_no_more_is_read_than_can_fit(tmp_path: Pat
     assert f"{60 - read} word" not in sent
 
 
-@pytest.mark.parametrize("whose", ["own", "replied to"])
+@pytest.mark.parametrize("whose", ["own", "replied to", "opened a thread on"])
 async def test_who_waits_for_an_answer_under_way_is_told_so(tmp_path: Path, whose: str) -> None:
     async with (
         world(tmp_path, "prefer_local", is_slow=False) as home,
@@ -489,6 +489,9 @@ async def test_who_waits_for_an_answer_under_way_is_told_so(tmp_path: Path, whos
             later = replace(later, user=UserId("bob"))
         if whose == "replied to":
             later = replace(later, parent=begun.turn)
+        elif whose == "opened a thread on":
+            place = replace(HALL, thread=PlaceId("thread"))
+            later = replace(later, place=place, opened_on=begun.turn)
         async with home.turns.open(later) as second:
             assert isinstance(await anext(second), Started)
             step = await anext(second)
