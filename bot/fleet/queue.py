@@ -70,15 +70,19 @@ class Waiter:
         is_cut = is_cut or (is_stuck and self.is_joined)
         return limit_s is not None and is_cut and now - self.asked_at >= limit_s
 
-    def is_impatient(self, now: float) -> bool:
+    def is_impatient(self, now: float, came_at: float = 0.0) -> bool:
         """Has it been overtaken as long as anybody may be?
 
         A quarter of its longest wait: what is left must do for the others to finish and the load.
+
+        Args:
+            now: Monotonic seconds.
+            came_at: Since when those who overtake it have what they want in memory.
         """
         limit_s = PATIENCE_S
         if self.wish.max_wait_s is not None:
             limit_s = min(limit_s, self.wish.max_wait_s / 4)
-        return now - self.asked_at >= limit_s
+        return now - max(self.asked_at, came_at) >= limit_s
 
 
 class Queue:

@@ -21,8 +21,8 @@ The tree; each number stands again where its step is taken.
 3. Every event decides everything anew from here, but for those that free nothing: an asker joins a
    load or leaves one, a load makes progress, an answer begins or was measured, a probe is sought,
    an admin's order forgives a failed load. Free slots are granted, user by user.
-   Once those who wait for a load have waited together as long as a swap costs, what the first of
-   them needs is kept free from all who come after it.
+   Once those who wait for a load have waited together as long as a swap costs, beside what it would
+   swap out, what the first of them needs is kept free from all who come after it.
 4. Whoever waited as long as they may is refused, and slots are granted again. The load that they
    joined is waited for to its end, while that is in sight.
 5. While a load or an unload is under way, and while the host is not up, step 6 is left out: no
@@ -429,11 +429,14 @@ class Scheduler:
 
     def _is_worth_a_swap(self, waiter: Waiter, placed: Placement, now: float) -> bool:
         """Have those passed over waited, all together, as long as the swap will cost everybody?"""
-        key = waiter.wish.model_key
-        waited_s = sum(now - w.asked_at for w in self._without_instance(key))
-        leaving = (*placed.evict, *placed.waits_for)
+        key, leaving = waiter.wish.model_key, (*placed.evict, *placed.waits_for)
+        passing = set(map(reference_of, leaving))
+        # Since what is to leave has come: while it was loaded it let nobody pass, and who stood in
+        # line for it meanwhile would each have had a load of their own, one answer to a swap.
+        came_at = max((r.since for r in self.residents if r.reference in passing), default=0.0)
+        waited_s = sum(now - max(w.asked_at, came_at) for w in self._without_instance(key))
         swap_s = self._load_s(key) + sum(self._load_s(i.model_key) for i in leaving)
-        return waited_s >= SWAPS * swap_s or waiter.is_impatient(now)
+        return waited_s >= SWAPS * swap_s or waiter.is_impatient(now, came_at)
 
     def _grant(self, waiter: Waiter, resident: Resident, now: float) -> None:
         self._queue.served(waiter)

@@ -1509,6 +1509,30 @@ def test_a_model_in_use_makes_way_once_others_waited_together_what_the_swap_cost
     assert [i.is_kept_free for i in play.scheduler.snapshot().instances] == [bool(is_kept)]
 
 
+def test_a_load_serves_all_who_stood_in_line_for_it_before_the_next_swap() -> None:
+    play = up_with("one", "two", max_loaded=1, slots=4)
+    for number in range(4):
+        play.ask(f"a{number}", "one")
+        play.ask(f"b{number}", "two")
+    # Those who wait for the other have waited together four times as long as this load took.
+    granted = [e for e in play.loaded(seconds=10.0) if e.startswith("grant")]
+    assert granted == [f"grant a{number} one" for number in range(4)]
+    # Whoever comes now stands behind them, once they waited beside what is in memory as well.
+    play.after(21).tick()
+    assert play.ask("late", "one") == []
+
+
+def test_nobody_is_overtaken_beyond_their_patience_by_what_came_after_they_had_asked() -> None:
+    play = up_with("one", "two", max_loaded=1, slots=2)
+    play.ask("ada", "one")
+    play.ask("bob", "two", wait=60.0)
+    play.loaded(seconds=30.0)
+    assert play.ask("eve", "one") == ["grant eve one"]
+    play.leave("eve")
+    play.after(16).tick()
+    assert play.ask("late", "one") == []
+
+
 def test_who_comes_from_another_host_brings_the_time_it_waited() -> None:
     play = up_with("one", slots=1)
     play.ask("ada", "one")
