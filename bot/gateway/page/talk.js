@@ -84,7 +84,7 @@ const SAMPLES = {
   SillyTavern: (b, k) => `API Connections > Chat Completion > Custom (OpenAI-compatible)\nCustom Endpoint   ${b}\nCustom API Key    ${k}`,
   Continue: (b, k, m) => `# ~/.continue/config.yaml\nmodels:\n  - name: Lantern\n    provider: openai\n    model: ${m}\n    apiBase: ${b}\n    apiKey: ${k}`,
   Codex: (b, k, m) => `# ~/.codex/config.toml\nmodel = "${m}"\nmodel_provider = "lantern"\n\n[model_providers.lantern]\nname = "Lantern"\nbase_url = "${b}"\nenv_key = "LANTERN_KEY"   # export LANTERN_KEY=${k}\nwire_api = "responses"`,
-  "Claude Code": (b, k, m) => `export ANTHROPIC_BASE_URL=${b.replace(/\/v1$/, "")}\nexport ANTHROPIC_AUTH_TOKEN=${k}\nexport ANTHROPIC_MODEL="${m}"\nclaude`,
+  "Claude Code": (b, k, m) => `export ANTHROPIC_BASE_URL=${b.replace(/\/v1$/, "")}\nexport ANTHROPIC_AUTH_TOKEN=${k}\nexport ANTHROPIC_MODEL="${m}" ANTHROPIC_DEFAULT_HAIKU_MODEL="${m}"\nexport ANTHROPIC_DEFAULT_SONNET_MODEL="${m}" ANTHROPIC_DEFAULT_OPUS_MODEL="${m}"\nclaude`,
 };
 
 export function Connect({ models }) {
