@@ -179,7 +179,7 @@ async def test_a_failed_load_is_told_in_two_lines_and_can_be_dismissed(
             assert box["height"] < 3 * await seen.page.evaluate(line)
             # It lay over the Cancel of what was under way for nine seconds.
             await told.get_by_role("button", name="Dismiss").click()
-            assert await told.count() == 0
+            await told.wait_for(state="detached")
             await seen.page.get_by_role("button", name="Cancel request").first.click()
             await seen.page.get_by_text("Nobody is asking just now.").wait_for()
             await seen.page.evaluate("location.hash = 'models'")
