@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TextIO, TypeVar
+from typing import Annotated, Literal, TextIO, TypeVar
 
 import typer
 
@@ -24,7 +24,7 @@ from bot.domain.errors import (
 )
 from bot.process.lock import AlreadyRunning, instance_lock
 from bot.process.logs import configure_logging
-from bot.settings import Loaded, load_settings, masked, missing_for_run, schema
+from bot.settings import Loaded, load_settings, masked, missing_for_hosts, missing_for_run, schema
 from bot.store.ledger import By
 from bot.terminal.facts import PERIODS, report_period
 
@@ -155,12 +155,9 @@ def _say_version(is_asked: bool) -> None:
 def _loaded(config: Path | None, *, for_hosts: bool = False, needs_secrets: bool = True) -> Loaded:
     """The settings, with logs on standard error that speak of errors alone."""
     loaded = load_settings(config, os.environ, Path.cwd(), needs_secrets=needs_secrets)
-    if for_hosts and not loaded.settings.hosts:
-        missing = (
-            "no hosts are configured; set LANTERN_HOSTS=address:port or `hosts:` in config.yaml"
-        )
+    if for_hosts and (missing := missing_for_hosts(loaded)):
         # A warning may say why: a variable in small letters is none.
-        raise ConfigError((missing, *loaded.warnings))
+        raise ConfigError((*missing, *loaded.warnings))
     configure_logging("error", "console", loaded.secrets)
     return loaded
 
@@ -245,12 +242,22 @@ def chat(config: ConfigOption = None) -> None:
 
 
 @cli.command()
-def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def check(
+    command: Annotated[
+        Literal["run", "serve"] | None,
+        typer.Argument(
+            help="What is to be run. Unless said: run; serve where there is no token, and the "
+            "gateway is enabled or has keys."
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Reads the set-up, reaches Discord and every host, says what is wrong and what to change."""
     # With discord.py, which takes longer to load than most commands to run.
     from bot.commands.check import check_up
 
-    raise typer.Exit(run_async(check_up(_loaded(config), as_json=as_json)))
+    raise typer.Exit(run_async(check_up(_loaded(config), command, as_json=as_json)))
 
 
 @cli.command()

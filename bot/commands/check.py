@@ -1,9 +1,10 @@
-"""``lantern check``: looks at everything ``run`` will need and says what it finds, as it comes."""
+"""``lantern check``: looks at all that ``run`` or ``serve`` needs, and says it as it comes."""
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Literal
 
 from rich.console import Console
 
@@ -25,13 +26,15 @@ from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, PersonaName, ProviderName
 from bot.policy.http_doors import is_loopback
 from bot.process.lock import is_locked
-from bot.settings import Loaded, missing_for_run
+from bot.settings import Loaded, missing_for_hosts, missing_for_run
 from bot.settings.loaded import DISCORD_MISSING
 from bot.store.files import look_at, open_to_others
 from bot.store.keys import KeyStore
 from bot.terminal.checkup import Finding, Mark, host_findings, persona_findings
 from bot.terminal.screen import Screen
 from cogs.identity import NO_CONTENT, Identity, identify
+
+Command = Literal["run", "serve"]
 
 DISCORD_S = 10.0
 """Discord answers a login within this many seconds, or counts as away."""
@@ -40,6 +43,10 @@ PROVIDER_S = 45.0
 """A provider says its one word within this many seconds: a cold one takes a good while."""
 
 NEEDED_BY_RUN = "DISCORD_TOKEN is not set: `lantern run` needs it, `lantern serve` does not"
+WITHOUT_A_BOT = (
+    "where no bot is wanted, `lantern check serve` looks at what `lantern serve` needs; with "
+    "gateway.enabled: true plain `lantern check` does"
+)
 MAKE_KEY = "lantern keys add NAME --scope inference"
 
 _SERVERS_SHOWN = 5
@@ -68,32 +75,38 @@ class Findings:
                 self._screen.line(f"{sign} {line.subject}: {line.text}", style)
 
 
-async def check_up(loaded: Loaded, *, as_json: bool) -> int:
+async def check_up(loaded: Loaded, command: Command | None, *, as_json: bool) -> int:
     """Looks at the configuration, Discord, every host, provider and persona; gives the exit code.
 
-    It is the one ``run`` would end with: 78 where no other start would go better.
+    It is the one that command would end with: 78 where no other start would go better.
 
     Everything that is far away is asked at once, and each has a time of its own to answer in.
+
+    Args:
+        loaded: The set-up.
+        command: What is to be run; where nobody said it, what the set-up looks like.
+        as_json: The findings as one list for programs.
     """
     # Nothing stood on the screen until all had answered: a hanging Discord was 100 s of silence.
     findings = Findings(None if as_json else Screen(Console()))
     settings = loaded.settings
     place = str(loaded.config_path or "environment and .env")
-    missing = missing_for_run(loaded)
+    missing = missing_for_hosts(loaded) if command == "serve" else missing_for_run(loaded)
     findings.tell(
         # Well and wrong stood one above the other.
         Finding("advice" if missing else "ok", "configuration", place),
         *(Finding("advice", "configuration", text) for text in loaded.warnings),
     )
     is_usable, is_lasting = await _try_database(loaded, findings)
-    is_lasting = not await _try_port(loaded, findings) or is_lasting
+    is_lasting = not await _try_port(loaded, command, findings) or is_lasting
     build = built_from(loaded, settle_s=0.0, leaves_nothing=True, is_apart=not is_usable)
     async with build as built:
-        wrong = gateway_findings(loaded, has_keys=bool(await KeyStore(built.database).all()))
+        has_keys = bool(await KeyStore(built.database).all())
+        wrong = start_findings(loaded, command, has_keys=has_keys)
         findings.tell(*wrong)
         is_lasting = is_lasting or any(line.mark == "fault" for line in wrong)
         async with asyncio.TaskGroup() as tasks:
-            if settings.discord.token is not None:
+            if settings.discord.token is not None and command != "serve":
                 token = settings.discord.token.get_secret_value()
                 tasks.create_task(try_discord(token, findings))
             tasks.create_task(try_twins(loaded, findings))
@@ -105,7 +118,7 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> int:
                 tasks.create_task(try_provider(built, name, findings))
                 for name in built.providers.names
             ]
-        # A host that is away is only a warning: one that answers is enough for `run`.
+        # A host that is away is only a warning: one that answers is enough.
         answers = any(each.is_fine for task in providers for each in task.result())
         if not (answers or any(task.result() for task in hosts)):
             findings.tell(Finding("fault", "hosts and providers", "none of them can answer now"))
@@ -126,21 +139,26 @@ async def check_up(loaded: Loaded, *, as_json: bool) -> int:
     return EXIT_CONFIG if is_lasting else EXIT_FAILED
 
 
-def gateway_findings(loaded: Loaded, *, has_keys: bool) -> tuple[Finding, ...]:
-    """What is set nowhere, as whom it stops, and a gateway that would not open its doors.
+def start_findings(
+    loaded: Loaded, command: Command | None, *, has_keys: bool
+) -> tuple[Finding, ...]:
+    """What is set nowhere and stops the start, and a gateway that would not open its doors.
 
-    Where the gateway is enabled or keys were made for it, `serve` may be all that is wanted: it
-    wants no token.
+    A set-up without a token says that `serve` is what is wanted by enabling the gateway, or by
+    keys made for it. Without that nobody could be told of a token that was forgotten.
     """
-    gateway = loaded.settings.gateway
-    lines = [
-        Finding("advice", "configuration", NEEDED_BY_RUN)
-        if text == DISCORD_MISSING and (gateway.enabled or has_keys)
-        else Finding("fault", "configuration", text)
-        for text in missing_for_run(loaded)
-    ]
+    gateway, is_told = loaded.settings.gateway, command is not None
+    lacks_token = DISCORD_MISSING in missing_for_run(loaded)
+    if not is_told and lacks_token and (gateway.enabled or has_keys):
+        command = "serve"
+    missing = missing_for_hosts(loaded) if command == "serve" else missing_for_run(loaded)
+    lines = [Finding("fault", "configuration", text) for text in missing]
+    if lacks_token and not is_told:
+        advice = NEEDED_BY_RUN if command == "serve" else WITHOUT_A_BOT
+        lines.append(Finding("advice", "configuration", advice))
     host = gateway.listen.rpartition(":")[0].strip("[]")
-    if gateway.enabled and not has_keys and not is_loopback(host):
+    is_open = gateway.enabled or command == "serve"
+    if is_open and not has_keys and not is_loopback(host):
         text = f"listen is {gateway.listen}, open to the network, and no key was made: {MAKE_KEY}"
         lines.append(Finding("fault", "gateway", text))
     return tuple(lines)
@@ -173,11 +191,12 @@ async def _try_database(loaded: Loaded, findings: Findings) -> tuple[bool, bool]
     return not pending, False
 
 
-async def _try_port(loaded: Loaded, findings: Findings) -> bool:
-    """May the gateway, where it is enabled, listen? Tells of it where not."""
+async def _try_port(loaded: Loaded, command: Command | None, findings: Findings) -> bool:
+    """May the gateway, where it is to open, listen? Tells of it where not."""
     rules = gateway_rules(loaded)
+    is_to_open = command == "serve" or loaded.settings.gateway.enabled
     # A Lantern that runs here has the port itself.
-    if not loaded.settings.gateway.enabled or is_locked(loaded.database_path):
+    if not is_to_open or is_locked(loaded.database_path):
         return True
     loop = asyncio.get_running_loop()
     try:

@@ -17,7 +17,7 @@ from bot.commands.once import built_from
 from bot.domain.errors import BotError, ConfigError, FailureKind
 from bot.domain.ids import ProviderName
 from bot.process.lock import is_locked
-from bot.settings import Loaded, load_settings, missing_for_run
+from bot.settings import Loaded, load_settings, missing_for_hosts, missing_for_run
 from bot.settings.loaded import DISCORD_MISSING
 from bot.settings.sources import (
     DISCORD_VARIABLE,
@@ -30,6 +30,7 @@ from bot.terminal.screen import Screen
 from cogs.identity import REFUSED_LOGIN, Identity
 
 HOSTS_VARIABLE = "LANTERN_HOSTS"
+GATEWAY_VARIABLE = "LANTERN_GATEWAY__ENABLED"
 MOST_TRIES = 5
 """Who types is asked a question so often; then something else is wrong."""
 
@@ -80,11 +81,11 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> bool:
     except KeyboardInterrupt:
         screen.line("\nNothing was written.", "yellow")
         raise
+    asking.enable_the_gateway_if_alone()
     _write(screen, path, asking.answers, held)
-    for name, said in asking.answers.items():
-        if environ.get(name, said) != said:
-            words = f"! The environment variable {name} says something else, and beats {path.name}."
-            screen.line(words, "yellow")
+    for name in (name for name, said in asking.answers.items() if environ.get(name, said) != said):
+        words = f"! The environment variable {name} says something else, and beats {path.name}."
+        screen.line(words, "yellow")
     if asking.identity is not None:
         screen.line(f"To add {asking.identity.name} to a server, open {asking.identity.invite}")
     if left := asking.left_over():
@@ -94,6 +95,9 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> bool:
     # Who leaves the token out wants no Discord yet, if ever: a set-up for the gateway alone failed.
     is_apart = DISCORD_VARIABLE in asking.left_out or now.settings.gateway.enabled
     is_apart = is_apart and missing == (DISCORD_MISSING,)
+    if is_apart and missing_for_hosts(now):
+        # `serve` asks hosts, whatever providers there are.
+        is_apart, missing = False, (*missing, *missing_for_hosts(now))
     for words in (NEEDED_BY_RUN,) if is_apart else missing:
         screen.line(f"! {words}", "yellow")
     next_step = _next_step(now, is_whole=is_apart or not missing, is_apart=is_apart)
@@ -194,6 +198,18 @@ class _Asking:
         # Asked again, a script gave its next line, which answers the next question: each further
         # provider's key went to the first provider, and one into `.env` as a host's address.
         self.refused.append(f"Refused, and so not written: {name}")
+
+    def enable_the_gateway_if_alone(self) -> None:
+        """Has the gateway enabled where the token alone was left out.
+
+        Who does so wants no Discord, if ever, and by an enabled gateway `lantern check` knows it.
+        """
+        if self.refused or DISCORD_VARIABLE not in self.left_out:
+            return
+        now = load_settings(self._config, {**self._environ, **self.answers}, self._cwd)
+        is_apart = DISCORD_MISSING in missing_for_run(now) and not missing_for_hosts(now)
+        if is_apart and not now.settings.gateway.enabled:
+            self.answers[GATEWAY_VARIABLE] = "true"
 
     def left_over(self) -> int:
         """How many piped lines with something in them no question was asked for."""

@@ -161,6 +161,11 @@ DISCORD_MISSING = (
 )
 
 
+HOSTS_MISSING = (
+    "no hosts are configured; set LANTERN_HOSTS=address:port,… or `hosts:` in config.yaml"
+)
+
+
 def missing_for_run(loaded: Loaded) -> tuple[str, ...]:
     """What ``run`` needs and nobody has set, in words."""
     settings = loaded.settings
@@ -168,10 +173,13 @@ def missing_for_run(loaded: Loaded) -> tuple[str, ...]:
     if settings.discord.token is None:
         missing.append(DISCORD_MISSING)
     if not settings.hosts and not any(provider.is_on for provider in settings.providers.values()):
-        missing.append(
-            "no hosts are configured; set LANTERN_HOSTS=address:port,… or `hosts:` in config.yaml"
-        )
+        missing.append(HOSTS_MISSING)
     return tuple(missing)
+
+
+def missing_for_hosts(loaded: Loaded) -> tuple[str, ...]:
+    """The same for ``serve``, ``chat`` and whatever else asks hosts."""
+    return () if loaded.settings.hosts else (HOSTS_MISSING,)
 
 
 def masked(loaded: Loaded) -> list[dict[str, str]]:

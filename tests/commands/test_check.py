@@ -21,12 +21,12 @@ from house import QWEN, sim
 from bot.app import utcnow
 from bot.cli import main
 from bot.commands import check
-from bot.commands.check import NEEDED_BY_RUN, Findings
+from bot.commands.check import NEEDED_BY_RUN, WITHOUT_A_BOT, Findings
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.hosts import Report
 from bot.fleet.reading import HostReader
 from bot.process.lock import instance_lock
-from bot.settings.loaded import DISCORD_MISSING
+from bot.settings.loaded import DISCORD_MISSING, HOSTS_MISSING
 from bot.sim.host import SimHost
 from bot.store import database
 from bot.store.database import Database
@@ -66,9 +66,9 @@ def exit_code(*words: str) -> int:
     return ended.value.code if isinstance(ended.value.code, int) else 0
 
 
-def checked(capsys: pytest.CaptureFixture[str]) -> tuple[int, Lines]:
+def checked(capsys: pytest.CaptureFixture[str], *command: str) -> tuple[int, Lines]:
     """The exit code, and the findings' marks and texts by subject."""
-    code = exit_code("check", "--json")
+    code = exit_code("check", *command, "--json")
     lines: Lines = {}
     for line in json.loads(capsys.readouterr().out):
         lines.setdefault(line["subject"], []).append((line["mark"], line["text"]))
@@ -295,7 +295,9 @@ def test_where_only_the_gateway_is_wanted_no_token_is_missed(
     unused_tcp_port: int,
 ) -> None:
     code, lines = checked(capsys)
-    assert (code, lines["configuration"][-1]) == (78, ("fault", DISCORD_MISSING))
+    # Who forgot it reads that, and who wants no bot how to say so.
+    told = [("fault", DISCORD_MISSING), ("advice", WITHOUT_A_BOT)]
+    assert (code, lines["configuration"][-2:]) == (78, told)
     # Enabled, or with a key made for it.
     with monkeypatch.context() as enabled:
         enabled.setenv("LANTERN_GATEWAY__ENABLED", "true")
@@ -315,6 +317,40 @@ def test_where_only_the_gateway_is_wanted_no_token_is_missed(
         assert (code, "gateway" in lines) == (0, False)
     code, lines = checked(capsys)
     assert (code, lines["configuration"][-1]) == (0, ("advice", NEEDED_BY_RUN))
+
+
+def test_what_is_to_be_run_may_be_said_and_is_then_what_is_looked_at(
+    studio: SimHost,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    unused_tcp_port: int,
+) -> None:
+    monkeypatch.setenv("LANTERN_GATEWAY__LISTEN", f"127.0.0.1:{unused_tcp_port}")
+    code, lines = checked(capsys, "serve")
+    assert (code, [mark for mark, _ in lines["configuration"]]) == (0, ["ok"])
+    with monkeypatch.context() as enabled:
+        # The unit of a bot that lost its token: the start would end with 78.
+        enabled.setenv("LANTERN_GATEWAY__ENABLED", "true")
+        code, lines = checked(capsys, "run")
+        assert (code, lines["configuration"][-1]) == (78, ("fault", DISCORD_MISSING))
+    with closing(socket.create_server(("127.0.0.1", unused_tcp_port))):
+        code, lines = checked(capsys, "serve")
+        assert (code, [mark for mark, _ in lines["gateway"]]) == (78, ["fault"])
+    monkeypatch.setenv("LANTERN_GATEWAY__LISTEN", f"0.0.0.0:{unused_tcp_port}")
+    code, lines = checked(capsys, "serve")
+    assert (code, [mark for mark, _ in lines["gateway"]]) == (78, ["fault"])
+    monkeypatch.delenv("LANTERN_HOSTS")
+    monkeypatch.setenv("Z_AI_API_KEY", "key")
+    # With a provider alone `run` starts, `serve` does not.
+    code, lines = checked(capsys, "serve")
+    assert ("fault", HOSTS_MISSING) in lines["configuration"]
+
+
+def test_serve_asks_discord_nothing(
+    studio: SimHost, discord: DiscordDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, lines = checked(capsys, "serve")
+    assert "Discord" not in lines
 
 
 def test_a_port_that_another_program_has_is_told_but_not_that_of_the_lantern_running_here(

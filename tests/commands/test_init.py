@@ -22,12 +22,15 @@ from bot.cli import main
 from bot.commands.check import NEEDED_BY_RUN
 from bot.domain.errors import BotError
 from bot.process.lock import instance_lock, is_locked
+from bot.settings.loaded import HOSTS_MISSING
 from bot.settings.sources import PRESETS, read_dotenv, write_dotenv
 from bot.sim.host import SimHost
 from bot.sim.providers.config import SimProviderConfig, WireKind
 from bot.sim.providers.provider import SimProvider
 
 HOST_OFF = "127.0.0.1:9"
+APART = "LANTERN_GATEWAY__ENABLED=true\n"
+"""Written where the token was left out."""
 _WIRES: tuple[WireKind, WireKind] = ("zai", "openai")
 
 
@@ -96,6 +99,21 @@ def providers_beside(folder: Path) -> Generator[tuple[SimProvider, SimProvider]]
             f" openai: {{base_url: '{openai.base_url}'}}}}"
         )
         yield zai, openai
+
+
+@pytest.mark.slow
+def test_a_set_up_for_serve_alone_is_well_by_check(
+    studio: SimHost,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    unused_tcp_port: int,
+) -> None:
+    monkeypatch.setenv("LANTERN_GATEWAY__LISTEN", f"127.0.0.1:{unused_tcp_port}")
+    assert answered(monkeypatch, "", studio.address) == 0
+    with pytest.raises(SystemExit) as ended:
+        main(["check"])
+    assert not ended.value.code
+    assert NEEDED_BY_RUN in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow
@@ -246,6 +264,8 @@ def test_who_leaves_the_token_out_has_set_up_the_gateway_alone(
     told = capsys.readouterr().out
     assert NEEDED_BY_RUN in " ".join(told.split())
     assert "Next: lantern serve" in told
+    # By this `lantern check` knows what was set up, which it called broken.
+    assert (tmp_path / ".env").read_text() == f"LANTERN_HOSTS={HOST_OFF}\n{APART}"
     # Whose lines end before there is a token has left nothing out.
     (tmp_path / ".env").write_text(f"LANTERN_HOSTS={HOST_OFF}\n")
     assert answered(monkeypatch) == 1
@@ -314,7 +334,7 @@ def test_a_host_that_is_off_is_kept_and_one_that_is_no_address_is_asked_for_agai
     assert "address:port" in shown
     assert "Serve on Local Network" in shown
     assert "DISCORD_TOKEN is not set" in shown
-    assert (tmp_path / ".env").read_text() == f"LANTERN_HOSTS={HOST_OFF}\n"
+    assert (tmp_path / ".env").read_text() == f"LANTERN_HOSTS={HOST_OFF}\n{APART}"
 
 
 @pytest.mark.slow
@@ -322,8 +342,11 @@ def test_a_key_is_tried_and_one_that_is_refused_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with providers_beside(tmp_path) as (double, _):
-        assert typed(monkeypatch, "", "", "wrong", double.key, "", "") == 0
+        assert typed(monkeypatch, "", "", "wrong", double.key, "", "") == 1
     shown = capsys.readouterr().out
+    # Without hosts neither `run` nor `serve` starts.
+    assert f"! {HOSTS_MISSING}" in shown
+    assert "Next: lantern init" in shown
     assert "the key is wrong" in shown
     assert "glm-4.6 answers" in shown
     assert "untried" not in shown

@@ -82,10 +82,15 @@ def test_the_service_and_a_command_beside_it_find_one_database(tmp_path: Path) -
 
 
 @pytest.mark.skipif(os.name != "posix", reason="systemd is Linux's")
-def test_a_check_up_is_the_services_own_with_its_user_and_credentials(tmp_path: Path) -> None:
-    # As root `lantern check` called the token missing, though it was where the page wants it.
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_a_check_up_is_the_services_own_with_its_command_user_and_credentials(
+    command: str, tmp_path: Path
+) -> None:
+    # As root `lantern check` called the token missing, though it was where the page wants it; and
+    # it missed one where the unit runs `serve`.
     further = "LoadCredential=OPENAI_API_KEY:/etc/lantern/openai_api_key"
-    (tmp_path / "unit").write_text(f"{UNIT.read_text()}[Service]\n{further}\n")
+    unit = UNIT.read_text().replace("bot run", f"bot {command}")
+    (tmp_path / "unit").write_text(f"{unit}[Service]\n{further}\n")
     for name, script in {"systemctl": f"cat {tmp_path}/unit", "systemd-run": "echo $@"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
@@ -94,13 +99,13 @@ def test_a_check_up_is_the_services_own_with_its_user_and_credentials(tmp_path: 
         env={"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
         text=True,
     )
-    options, _, command = asked.strip().partition(" /")
+    options, _, asked = asked.strip().partition(" /")
     given = {each.removeprefix("--property=") for each in options.split()}
     wanted = ("DynamicUser", "StateDirectory", "StateDirectoryMode", "UMask", "LoadCredential")
     assert {further, "User=lantern", *(f"{key}={service()[key]}" for key in wanted)} <= given
     program, _, arguments = service()["ExecStart"].partition(" ")
     config = arguments.partition("run ")[2]
-    assert f"/{command}" == f"{Path(program).with_name('lantern')} check {config}"
+    assert f"/{asked}" == f"{Path(program).with_name('lantern')} check {command} {config}"
 
 
 @pytest.mark.ops
