@@ -218,7 +218,7 @@ def test_every_mutant_known_to_be_equivalent_is_one_of_a_line_there_is() -> None
             function, _, change = line.removeprefix("- `").partition("`: `")
             gone = change.partition("` → `")[0]
             lines = {line.strip() for line in text_of(HOUSE / path).splitlines()}
-            if gone not in lines or function.split(".")[-1] not in names_in(HOUSE / path):
+            if gone not in lines or not set(function.split(".")) <= names_in(HOUSE / path):
                 found.append(f"{path}: {line}")
     assert found == []
 
