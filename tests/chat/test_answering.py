@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 from structlog.testing import capture_logs
+from virtual_time import play
 
 from bot.chat.answering import Answering
 from bot.chat.choices import Resolved
@@ -106,6 +107,7 @@ class Scene:
         """As hosts were given them."""
         self.others: tuple[Candidate, ...] = ()
         """Who has the model of an answer whose host is lost."""
+        self.fleet = FleetSnapshot({}, 0.0)
         self.rests: list[tuple[ModelKey, str, int, Collection[HostName]]] = []
         self.override = Override()
         self.draft = Draft(PersonaName("sage"), "", self.tell)
@@ -125,9 +127,7 @@ class Scene:
         return replace(job, route=Route(left), begun=begun)
 
     async def play(self, job: Job, newcomers: Newcomers | None = None) -> None:
-        answering = Answering(
-            Hosts(self), Cloud(self), self.rest_of, lambda: FleetSnapshot({}, 0.0)
-        )
+        answering = Answering(Hosts(self), Cloud(self), self.rest_of, lambda: self.fleet)
         await answering.answer(job, self.draft, self.override, newcomers)
 
 
@@ -431,6 +431,26 @@ async def test_nobody_could_is_one_calm_line_and_the_log_has_each_ones_words() -
         "studio (qwen): It was busy.",
         "laptop (qwen): 10.0.0.2:1234 is away.",
     ]
+
+
+async def test_where_all_are_out_it_is_said_when_they_are_looked_at_again() -> None:
+    scene = Scene(studio=failing(FailureKind.CONNECT))
+    out = HostSnapshot(STUDIO.host or HostName(""), "10.0.0.2:1234", "down", away_since=100.0)
+    scene.fleet = FleetSnapshot({out.name: out}, 100.0)
+    with pytest.raises(NoCandidates) as caught:
+        await scene.play(job_of(STUDIO))
+    again = "Lantern looks again within a few seconds, and with each question."
+    assert again in caught.value.user_message
+
+
+def test_a_host_that_cancels_by_itself_is_left_for_the_next_at_once() -> None:
+    async def asked() -> tuple[list[object], float]:
+        scene, loop = Scene(studio=failing(FailureKind.CANCELLED)), asyncio.get_running_loop()
+        began = loop.time()
+        await scene.play(job_of(STUDIO, LAPTOP))
+        return [who for who, *_ in scene.asked], loop.time() - began
+
+    assert play(asked()) == (["studio", "laptop"], 0.0)
 
 
 @pytest.mark.parametrize(("rejected", "is_said"), [((), False), (("laptop",), False),
