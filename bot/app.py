@@ -524,19 +524,13 @@ def _assembled(
         place_settings,
         newsroom,
     )
+    own = FleetStore(database).own
+    acts = FleetActs(fleet, catalog, plan.rules, providers, keeper, own=own, is_owner=plan.is_owner)
     return Lantern(
         turns=turns,
         switch=switch,
         catalog=catalog,
-        acts=FleetActs(
-            fleet,
-            catalog,
-            plan.rules,
-            providers,
-            keeper,
-            own=FleetStore(database).own,
-            is_owner=plan.is_owner,
-        ),
+        acts=acts,
         tally=tally,
         relaying=relaying,
         keeper=keeper,
