@@ -44,8 +44,9 @@ def panel(
     opened_s: int,
     head: Iterable[str],
     personas: Sequence[Persona] = (),
-    chosen: Mapping[Scope | None, str] | None = None,
-    is_private: bool = False,
+    default: str = "",
+    chosen: Mapping[Scope, SetValue] | None = None,
+    private: Mapping[Level, SetValue] | None = None,
     news: str = "",
     locale: object = None,
 ) -> ui.LayoutView:
@@ -57,8 +58,9 @@ def panel(
         opened_s: Unix time of this page: a press on one too old is told so.
         head: Lines before the settings.
         personas: Who may be chosen to answer.
-        chosen: Who is chosen, by scope; by None who answers where nobody is.
-        is_private: The words of the channel or server stay on the LAN.
+        default: Who answers where nobody is chosen.
+        chosen: Who is chosen, by scope.
+        private: Where words stay on the LAN, of this channel and its server.
         news: What just happened.
         locale: Discord's, of its reader.
     """
@@ -73,12 +75,11 @@ def panel(
     page.add_item(ui.TextDisplay(say("\n".join(lines))))
 
     if level != "everywhere":
-        who, persona = _who_answers(key("persona"), level, personas, chosen or {}, locale)
+        who, persona = _who_answers(key("persona"), level, personas, default, chosen or {}, locale)
         _row(page, say, "Who answers", who, persona)
-        what = "🔒 never leave the LAN" if is_private else "may go to a cloud provider"
-        now = "on" if is_private else "off"
+        now = "on" if level in (private or {}) else "off"
         local_only = _choice(key("local_only"), ("on", "off"), now, locale)
-        _row(page, say, "Local only", f"words here {what}", local_only)
+        _row(page, say, "Local only", _stays_here(level, private or {}), local_only)
     for one in shown:
         if one.form.kind != "number":
             _row(page, say, one.form.title, _origin(one), _select(key(one.name), one, locale))
@@ -160,16 +161,20 @@ def _who_answers(
     custom_id: str,
     level: Scope,
     personas: Sequence[Persona],
-    chosen: Mapping[Scope | None, str],
+    default: str,
+    chosen: Mapping[Scope, SetValue],
     locale: object,
 ) -> tuple[str, "ui.Select[ui.LayoutView]"]:
-    """Who answers where nobody was chosen here, empty where somebody was; and who may be chosen."""
-    at, where = chosen.get(level, ""), ""
-    if not at:
-        out = f"{chosen.get(None, '')}, from `discord.default_persona`"
-        if level == "channel" and "server" in chosen:
-            out = told(f"{shown_name(chosen['server'])}, chosen for the server", locale)
+    """Who chose here, or who answers where nobody did; and who may be chosen."""
+    own, at = chosen.get(level), ""
+    if own is not None:
+        (at,), where = own.value, _set_by(own)
+    elif level == "channel" and "server" in chosen:
+        (of_server,) = chosen["server"].value
+        out = told(f"{shown_name(of_server)}, chosen for the server", locale)
         where = f"not set here: {out}"
+    else:
+        where = f"not set here: {default}, from `discord.default_persona`"
     about = {str(persona.name): told(persona.source, locale) for persona in personas}
     names = [*about][: MOST_LISTED - 1]
     # One that is gone, or is beyond what a select holds, is shown all the same.
@@ -177,11 +182,26 @@ def _who_answers(
     return where, _choice(custom_id, names[-MOST_LISTED + 1 :], at, locale, about)
 
 
+def _stays_here(level: Level, private: Mapping[Level, SetValue]) -> str:
+    """Whether words stay on the LAN, and who said so."""
+    if (own := private.get(level)) is not None:
+        return f"words here 🔒 never leave the LAN · {_set_by(own)}"
+    # A channel's words stay by its server's mark, too: the panel once said that they may leave.
+    if "server" in private:
+        return f"words here 🔒 never leave the LAN · not set here; for {_LEVELS['server']}: on"
+    return "words here may go to a cloud provider"
+
+
+def _set_by(own: SetValue) -> str:
+    """Who set it here and when, as far as that was noted."""
+    who = f"by <@{own.by.removeprefix('discord:')}> " if own.by else ""
+    return f"set here {who}<t:{own.at_ms // 1000}:R>"
+
+
 def _origin(one: Shown) -> str:
     """Who set it here and when, or what holds instead."""
     if one.own is not None:
-        who = one.own.by.removeprefix("discord:")
-        return f"set here by <@{who}> <t:{one.own.at_ms // 1000}:R>"
+        return _set_by(one.own)
     if one.farther is None:
         return f"not set here: {one.form.unset}"
     value, level = one.farther

@@ -59,13 +59,14 @@ class SettingsCog(commands.Cog):
         place, user = place_of(interaction), user_id(interaction.user)
         rights, is_on = self._rules.rights(interaction), local_only == "on"
         if local_only is not None and scope == "me":
-            await self._privacy.mark("user", user, local_only=is_on)
+            await self._privacy.mark("user", user, local_only=is_on, by=user)
         elif local_only is not None:
             # A private conversation is its one person's own to mark.
             if not place.is_private:
                 check_may_set(rights)
             where = place.server if scope == "server" else None
-            await self._privacy.mark("place", where or place.conversation, local_only=is_on)
+            at = where or place.conversation
+            await self._privacy.mark("place", at, local_only=is_on, by=user)
         elif rights.is_admin:
             level: Level = "channel" if scope == "channel" else "server"
             level = "everywhere" if place.is_private else level
@@ -73,7 +74,7 @@ class SettingsCog(commands.Cog):
             sent = await interaction.response.send_message(view=view, ephemeral=True)
             self._note(sent.message_id or 0, interaction, level)
             return
-        lines, _ = await self._lines(place, user)
+        lines = await self._lines(place, user)
         here = self._settings.at(place)
         if here.turns is not None:
             lines.append(
@@ -149,7 +150,8 @@ class SettingsCog(commands.Cog):
         at = place.server if level == "server" else place.channel
         values = picked(data, None)
         if name == "local_only" and at is not None:
-            await self._privacy.mark("place", at, local_only=values == ("on",))
+            is_on = values == ("on",)
+            await self._privacy.mark("place", at, local_only=is_on, by=asker.user)
             return "✅ Local only was changed."
         if name == "persona" and level != "everywhere":
             rights, chosen = self._rules.rights(interaction), values[0] if values else None
@@ -184,16 +186,21 @@ class SettingsCog(commands.Cog):
         self, interaction: discord.Interaction[Any], level: Level, news: str = ""
     ) -> ui.LayoutView:
         place = replace(place_of(interaction), thread=None)
-        lines, places = await self._lines(place, user_id(interaction.user))
-        at = place.server if level == "server" else place.channel
+        lines = await self._lines(place, user_id(interaction.user))
+        marked = await self._privacy.marked([*filter(None, (place.channel, place.server))])
+        found: tuple[tuple[Level, PlaceId | None], ...] = (
+            ("channel", place.channel),
+            ("server", place.server),
+        )
         return panel(
             level,
             self._settings.shown(place, level),
             opened_s=int(interaction.created_at.timestamp()),
             head=lines,
             personas=self._shelf.seen_by(None, place.server),
+            default=self._switch.default_persona,
             chosen=await self._switch.defaults(place),
-            is_private=at in places,
+            private={each: marked[at] for each, at in found if at and at in marked},
             news=news,
             locale=interaction.locale,
         )
@@ -204,8 +211,8 @@ class SettingsCog(commands.Cog):
         if len(self._open) > MOST_OPEN:
             self._open.popitem(last=False)
 
-    async def _lines(self, place: Place, user: UserId) -> tuple[list[str], frozenset[PlaceId]]:
-        """What stays on the LAN here, in words; and which of these places do."""
+    async def _lines(self, place: Place, user: UserId) -> list[str]:
+        """What stays on the LAN here, in words."""
         here = frozenset(filter(None, (place.conversation, place.channel, place.server)))
         asked = Sources(here, frozenset({user}), frozenset())
         marks = await self._privacy.look_up(asked)
@@ -215,7 +222,7 @@ class SettingsCog(commands.Cog):
         ]
         if place.server is not None:
             lines.append(_line("This server", place.server in marks.places))
-        return lines, frozenset(marks.places)
+        return lines
 
 
 def _line(what: str, is_private: bool) -> str:

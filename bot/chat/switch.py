@@ -30,6 +30,7 @@ from bot.policy.choice import (
 )
 from bot.policy.context import most_bytes
 from bot.policy.names import shown_name
+from bot.policy.place_rules import SetValue
 from bot.policy.privacy import Consent, LocalOnly, Sources
 from bot.policy.warmup import WARM_UP, WARM_UP_TTL_S, may_warm_up
 from bot.store.choices import ChoiceStore, Subject
@@ -257,12 +258,15 @@ class Switch:
         )
         await self._store.put(key_for(scope, place, user), "persona", persona, by=user)
 
-    async def defaults(self, place: Place) -> Mapping[Scope | None, str]:
-        """Which personas are chosen for everybody of a place, by scope; by None the configured."""
-        found = await self._store.get(scope_keys(place, _NOBODY))
-        chosen: dict[Scope | None, str] = {None: str(self._choices.default_persona)}
-        chosen.update({key.scope: value for key, value in found.personas.items()})
-        return chosen
+    @property
+    def default_persona(self) -> PersonaName:
+        """Who answers where nobody is chosen."""
+        return self._choices.default_persona
+
+    async def defaults(self, place: Place) -> Mapping[Scope, SetValue]:
+        """Which personas are chosen for everybody of a place, by scope; by whom, and when."""
+        found = await self._store.set_for(scope_keys(place, _NOBODY), "persona")
+        return {key.scope: chosen for key, chosen in found.items()}
 
     async def undo(self, place: Place, user: UserId, ticket: str, *, rights: Rights) -> str:
         """Takes back the choice made by that ticket; says what is chosen instead now.

@@ -55,6 +55,7 @@ class SetValue:
     value: tuple[str, ...]
     """Channels as their ``PlaceId``; people as ``user:ID`` and ``role:ID``."""
     by: UserId
+    """Empty where it was not noted."""
     at_ms: int
     """UTC milliseconds."""
 

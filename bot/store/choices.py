@@ -9,18 +9,20 @@ from typing import Any, Literal
 from bot.domain.ids import UserId
 from bot.domain.values import value
 from bot.policy.choice import Scope, ScopeKey
+from bot.policy.place_rules import SetValue
 from bot.store.database import Database
 
 Subject = Literal["model", "persona"]
 
 _GET = "SELECT subject, value FROM choice WHERE scope = ? AND place = ? AND user = ?"
 _LOOK = """
-SELECT value, changed_at_ms FROM choice WHERE scope = ? AND place = ? AND user = ? AND subject = ?
+SELECT value, changed_at_ms, changed_by FROM choice
+WHERE scope = ? AND place = ? AND user = ? AND subject = ?
 """
 _DROP = "DELETE FROM choice WHERE scope = ? AND place = ? AND user = ? AND subject = ?"
 _PUT = """
-INSERT OR REPLACE INTO choice (scope, place, user, subject, value, changed_at_ms)
-VALUES (?, ?, ?, ?, ?, ?)
+INSERT OR REPLACE INTO choice (scope, place, user, subject, value, changed_at_ms, changed_by)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 # Discord gives a thread the id of the message it was opened on; before it stands the face's name.
 _OPENED_ON = """
@@ -53,6 +55,8 @@ class Change:
     after: str | None
     after_ms: int
     is_undone: bool = False
+    before_by: str = ""
+    """Whose choice that was; empty where it was not noted."""
 
     def stands(self, now: tuple[str | None, int]) -> bool:
         """Has nobody chosen since, by what is stored there ``now``?"""
@@ -93,6 +97,23 @@ class ChoiceStore:
         # In one read, so that nobody's persona comes from before a switch and the model from after.
         return await self.database.read(find)
 
+    async def set_for(
+        self, keys: Sequence[ScopeKey], subject: Subject
+    ) -> Mapping[ScopeKey, SetValue]:
+        """What is chosen under these keys, by whom and when."""
+
+        def find(connection: sqlite3.Connection) -> dict[ScopeKey, SetValue]:
+            found: dict[ScopeKey, SetValue] = {}
+            for key in keys:
+                value, at_ms, by = _look(
+                    connection, (key.scope, key.place, key.user or "", subject)
+                )
+                if value is not None:
+                    found[key] = SetValue((value,), UserId(by), at_ms)
+            return found
+
+        return await self.database.read(find)
+
     async def put(
         self,
         key: ScopeKey,
@@ -110,12 +131,21 @@ class ChoiceStore:
         now_ms = self.database.now_ms()
 
         def change(connection: sqlite3.Connection) -> None:
-            before, before_ms = _look(connection, slot)
+            before, before_ms, before_by = _look(connection, slot)
             # Later than the one before, whatever the clock says: by its time each is told apart.
             at_ms = max(now_ms, before_ms + 1)
-            _write(connection, slot, value, at_ms)
+            _write(connection, slot, value, at_ms, by or "")
             if ticket:
-                made = Change(ticket, by or UserId(""), slot, before, before_ms, value, at_ms)
+                made = Change(
+                    ticket,
+                    by or UserId(""),
+                    slot,
+                    before,
+                    before_ms,
+                    value,
+                    at_ms,
+                    before_by=before_by,
+                )
                 _note(connection, (*_noted(connection), made))
 
         # The choice and how to take it back in one transaction: two who choose at once would else
@@ -158,31 +188,31 @@ class ChoiceStore:
             made = changes.get(ticket)
             if made is None:
                 return "gone", None
-            now = _look(connection, made.slot)
+            value, at_ms, _ = _look(connection, made.slot)
             if made.is_undone:
-                return "again", now[0]
-            if not made.stands(now):
-                return "changed", now[0]
+                return "again", value
+            if not made.stands((value, at_ms)):
+                return "changed", value
             # With its own time, so that the choice before can be taken back in its turn.
-            _write(connection, made.slot, made.before, made.before_ms)
+            _write(connection, made.slot, made.before, made.before_ms, made.before_by)
             _note(connection, (changes | {ticket: replace(made, is_undone=True)}).values())
             return "restored", made.before
 
         return await self.database.write(undo)
 
 
-def _look(connection: sqlite3.Connection, slot: Sequence[str]) -> tuple[str | None, int]:
+def _look(connection: sqlite3.Connection, slot: Sequence[str]) -> tuple[str | None, int, str]:
     row = connection.execute(_LOOK, slot).fetchone()
-    return (None, 0) if row is None else (row["value"], row["changed_at_ms"])
+    return (None, 0, "") if row is None else tuple(row)
 
 
 def _write(
-    connection: sqlite3.Connection, slot: Sequence[str], value: str | None, at_ms: int
+    connection: sqlite3.Connection, slot: Sequence[str], value: str | None, at_ms: int, by: str
 ) -> None:
     if value is None:
         connection.execute(_DROP, slot)
     else:
-        connection.execute(_PUT, (*slot, value, at_ms))
+        connection.execute(_PUT, (*slot, value, at_ms, by))
 
 
 def _noted(connection: sqlite3.Connection) -> tuple[Change, ...]:

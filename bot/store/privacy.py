@@ -4,13 +4,17 @@ import asyncio
 import json
 import sqlite3
 from collections import defaultdict
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from bot.domain.ids import PlaceId, TurnId, UserId
+from bot.policy.place_rules import SetValue
 from bot.policy.privacy import CLOCKS_MS, Marks, Sent, Sources, Span
 from bot.store.database import Database
 
-_MARK = "INSERT OR IGNORE INTO local_only (kind, name, changed_at_ms) VALUES (?, ?, ?)"
+_MARK = """
+INSERT OR IGNORE INTO local_only (kind, name, changed_at_ms, changed_by) VALUES (?, ?, ?, ?)
+"""
 # A clock may have been set back since it was marked.
 _ENDED = """
 INSERT OR IGNORE INTO private_span (kind, name, since_ms, until_ms)
@@ -28,7 +32,8 @@ SELECT 1 FROM turn JOIN local_only ON local_only.kind = 'turn' AND local_only.na
 WHERE turn.user = ? AND turn.created_at_ms BETWEEN ? AND ? LIMIT 1
 """
 _MARKED = """
-SELECT name FROM local_only WHERE kind = ? AND name IN (SELECT value FROM json_each(?))
+SELECT name, changed_by, changed_at_ms FROM local_only
+WHERE kind = ? AND name IN (SELECT value FROM json_each(?))
 """
 
 
@@ -44,7 +49,12 @@ class PrivacyStore:
         self._is_quiet.set()
 
     async def mark(
-        self, kind: Literal["place", "user", "turn"], name: str, *, local_only: bool = True
+        self,
+        kind: Literal["place", "user", "turn"],
+        name: str,
+        *,
+        local_only: bool = True,
+        by: UserId | None = None,
     ) -> None:
         """Say whether the words of a place, of a person or of a turn stay here.
 
@@ -53,12 +63,13 @@ class PrivacyStore:
                 good.
             name: Which one.
             local_only: False takes the mark back.
+            by: Who says so, of a place or person; what is marked already keeps who marked it first.
         """
         now_ms = self._database.now_ms()
 
         def change(connection: sqlite3.Connection) -> None:
             if local_only:
-                connection.execute(_MARK, (kind, name, now_ms))
+                connection.execute(_MARK, (kind, name, now_ms, by or ""))
                 return
             for statement in (_ENDED, _UNMARK):
                 connection.execute(statement, {"kind": kind, "name": name, "now": now_ms})
@@ -76,6 +87,14 @@ class PrivacyStore:
             self._under_way -= 1
             if self._under_way == 0:
                 self._is_quiet.set()
+
+    async def marked(self, places: Collection[PlaceId]) -> Mapping[PlaceId, SetValue]:
+        """Which of these places are marked, by whom and since when."""
+        rows = await self._database.fetch(_MARKED, ("place", json.dumps(sorted(places))))
+        return {
+            PlaceId(row["name"]): SetValue(("on",), UserId(row["changed_by"]), row["changed_at_ms"])
+            for row in rows
+        }
 
     async def look_up(self, asked: Sources) -> Marks:
         """What of this is marked."""

@@ -320,7 +320,7 @@ class Session:
         said = command.word(0) or "on"
         if said not in ("on", "off"):
             raise RequestRefused(f"Write `/private on` or `/private off`, not `{said}`.")
-        await self._lantern.privacy.mark("user", USER, local_only=said == "on")
+        await self._lantern.privacy.mark("user", USER, local_only=said == "on", by=USER)
         words = (
             "stay on the LAN" if said == "on" else "may go to a provider when no host can answer"
         )

@@ -105,10 +105,11 @@ async def test_who_answers_by_default_is_chosen_and_taken_back(tmp_path: Path) -
     async with house(tmp_path, sim("studio", QWEN), personas=personas) as home:
         switch, rights = home.lantern.switch, Rights(is_admin=True, may_switch=True)
         await switch.set_default(PLACE, BOB, "server", "sage", rights)
-        assert await switch.defaults(PLACE) == {None: "default", "server": "sage"}
+        chosen = await switch.defaults(PLACE)
+        assert [(at, c.value, c.by) for at, c in chosen.items()] == [("server", ("sage",), BOB)]
         assert (await home.ask("hello")).receipt.persona == "sage"
         await switch.set_default(PLACE, BOB, "server", None, rights)
-        assert await switch.defaults(PLACE) == {None: "default"}
+        assert (switch.default_persona, await switch.defaults(PLACE)) == ("default", {})
         assert (await home.ask("hello")).receipt.persona == "default"
 
 

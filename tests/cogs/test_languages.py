@@ -309,7 +309,7 @@ NOT_SAID = frozenset({
     # For those who cannot see a picture, and as the database is opened.
     "The last 24 hours: ", "by own hosts", "by providers", "given again", "SQLite ",
     "The database {…} cannot be made",
-    "to channel", "set here by <@", "{…}: cannot be read", "{…}: not a text file",
+    "to channel", "{…}: cannot be read", "{…}: not a text file",
     "a size in GB such as",
 })  # fmt: skip
 """How other lines begin that nobody reads in Discord."""

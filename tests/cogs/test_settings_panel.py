@@ -16,7 +16,7 @@ from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PersonaName, PlaceId, UserId
 from bot.domain.personas import Persona
 from bot.policy.access import AccessRules, Circle
-from bot.policy.place_rules import SettingName
+from bot.policy.place_rules import SettingName, SetValue
 from bot.policy.privacy import Marks, Sources
 from bot.policy.ratelimit import RateRule
 from cogs._access import Access
@@ -28,6 +28,7 @@ from cogs.settings import OLD, SettingsCog
 
 HERE = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))
 ADMIN = Asker(UserId("discord:1"), is_admin=True)
+SAGE = SetValue(("sage",), UserId("discord:8"), 1_795_000_000_000)
 
 
 class House:
@@ -42,8 +43,11 @@ class House:
         self.lantern.privacy.look_up = Method(look_up)
         self.lantern.privacy.mark = Method()
         self.lantern.switch.defaults = defaults = cast("Any", Method())
-        defaults.return_value = {"server": "sage"}
+        defaults.return_value = {"server": SAGE}
+        cast("Any", self.lantern.switch).default_persona = "sage"
         self.lantern.switch.set_default = Method()
+        self.lantern.privacy.marked = marked = cast("Any", Method())
+        marked.return_value = {}
         self.settings = self.lantern.place_settings
         self.rules = DiscordRules(here=self.settings.at)
         self.access = Access(self.rules)
@@ -163,7 +167,7 @@ async def test_two_personas_of_one_name_are_told_apart_where_one_is_picked() -> 
     muses = [Persona(PersonaName(f"muse#{n}1234567"), source=f"made {n}") for n in "ab"]
     shelf: Any = house.lantern.shelf
     shelf.seen_by = Mock(return_value=muses)
-    house.lantern.switch.defaults = AsyncMock(return_value={None: "sage"})
+    house.lantern.switch.defaults = AsyncMock(return_value={})
     shown = page(await house.press("to server", level="channel"))
     assert "**Who answers** · not set here: sage, from `discord.default_persona`" in texts(shown)
     selects = [i for i in shown.walk_children() if isinstance(i, discord.ui.Select)]
@@ -183,6 +187,25 @@ async def test_a_page_says_where_each_value_comes_from() -> None:
     assert "**Answers only** · not set here; for this server: <@&31>, <@8>" in said
     assert "**Who answers** · not set here: sage, chosen for the server" in said
     assert "**Answers without a mention** · not set here: as the server says" in said
+
+
+async def test_it_says_of_who_answers_and_of_local_only_who_set_them_and_when() -> None:
+    house, server = House(), PlaceId("discord:5")
+    marked = cast("Any", house.lantern.privacy.marked)
+    assert "**Local only** · words here may go to a cloud provider" in texts(
+        page(await house.press("to server"))
+    )
+    marked.return_value = {server: SetValue(("on",), UserId("discord:9"), 1_795_000_060_000)}
+    said = texts(page(await house.press("to server")))
+    assert "**Who answers** · set here by <@8> <t:1795000000:R>" in said
+    stays = "**Local only** · words here 🔒 never leave the LAN"
+    assert f"{stays} · set here by <@9> <t:1795000060:R>" in said
+    said = texts(page(await house.press("to channel")))
+    assert f"{stays} · not set here; for this server: on" in said
+    # Set before it was noted who did.
+    marked.return_value = {HERE.channel: SetValue(("on",), UserId(""), 1_795_000_060_000)}
+    said = texts(page(await house.press("to channel")))
+    assert f"{stays} · set here <t:1795000060:R>" in said
 
 
 @pytest.mark.parametrize(
@@ -251,7 +274,8 @@ async def test_who_answers_and_local_only_are_set_by_their_own_owners() -> None:
     assert set_default.await_args.args[2:4] == ("server", None)
     await house.press("local_only", "on")
     mark: Any = house.lantern.privacy.mark
-    mark.assert_awaited_once_with("place", PlaceId("discord:5"), local_only=True)
+    at = PlaceId("discord:5")
+    mark.assert_awaited_once_with("place", at, local_only=True, by=ADMIN.user)
 
 
 @pytest.mark.parametrize("level", ["channel", "server"])
@@ -261,7 +285,7 @@ async def test_local_only_is_marked_and_taken_back_where_it_was_pressed(level: s
     at = PlaceId("discord:7" if level == "channel" else "discord:5")
     for value in ("on", "off"):
         await house.press("local_only", value, level=level)
-        mark.assert_awaited_with("place", at, local_only=value == "on")
+        mark.assert_awaited_with("place", at, local_only=value == "on", by=ADMIN.user)
 
 
 async def test_a_press_in_a_thread_is_about_its_channel() -> None:
@@ -429,7 +453,9 @@ async def test_a_select_holds_25_with_not_set_and_what_is_chosen(
     house = House()
     names = [PersonaName(f"p{n:02}") for n in range(count)]
     house.lantern.shelf.seen_by = Mock(return_value=tuple(map(Persona, names)))
-    house.lantern.switch.defaults = AsyncMock(return_value={"server": at} if at else {})
+    house.lantern.switch.defaults = AsyncMock(
+        return_value={"server": replace(SAGE, value=(at,))} if at else {}
+    )
     persona = selects(page(await house.press("to server")))["persona"]
     values = [option["value"] for option in persona["options"]]
     assert (values[1], values[-1], len(values)) == (first, last, offered)
@@ -440,12 +466,9 @@ async def test_each_select_shows_what_stands_and_offers_all_there_is() -> None:
     house = House()
     names = [PersonaName(f"persona {n:02}") for n in range(30)]
     house.lantern.shelf.seen_by = Mock(return_value=tuple(map(Persona, names)))
-    house.lantern.switch.defaults = AsyncMock(return_value={"server": "sage"})
-
-    async def look_up(asked: Sources) -> Marks:
-        return Marks(asked, frozenset({HERE.channel}))
-
-    house.lantern.privacy.look_up = AsyncMock(side_effect=look_up)
+    house.lantern.switch.defaults = AsyncMock(return_value={"server": SAGE})
+    marks = {HERE.channel: SetValue(("on",), ADMIN.user, 0)}
+    house.lantern.privacy.marked = AsyncMock(return_value=marks)
     values: dict[SettingName, list[str]] = {
         "manage": ["role:31", "user:8"],
         "channels": [f"discord:{n}" for n in range(1, 8)],

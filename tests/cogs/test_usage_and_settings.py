@@ -83,7 +83,9 @@ async def test_my_words_can_be_kept_here_by_myself() -> None:
     lantern.privacy.mark = mark = AsyncMock()
     interaction = interaction_of()
     await give(SettingsCog.settings, SettingsCog(lantern, Access(NOBODY)), interaction, "on", "me")
-    mark.assert_awaited_once_with("user", UserId("discord:1"), local_only=True)
+    mark.assert_awaited_once_with(
+        "user", UserId("discord:1"), local_only=True, by=UserId("discord:1")
+    )
     assert "🔒 Your words" in said_to(interaction)[-1]
 
 
@@ -94,7 +96,9 @@ async def test_a_channel_is_for_admins_to_set() -> None:
     with pytest.raises(NotPermitted):
         await give(SettingsCog.settings, cog, interaction_of(), "on", "channel")
     await give(SettingsCog.settings, cog, interaction_of(manages=True), "on", "server")
-    mark.assert_awaited_once_with("place", PlaceId("discord:5"), local_only=True)
+    mark.assert_awaited_once_with(
+        "place", PlaceId("discord:5"), local_only=True, by=UserId("discord:1")
+    )
 
 
 async def test_a_private_conversation_is_its_persons_own_to_mark() -> None:
@@ -102,7 +106,9 @@ async def test_a_private_conversation_is_its_persons_own_to_mark() -> None:
     lantern.privacy.mark = mark = AsyncMock()
     cog = SettingsCog(lantern, Access(NOBODY))
     await give(SettingsCog.settings, cog, interaction_of(guild=None), "on", "channel")
-    mark.assert_awaited_once_with("place", PlaceId("discord:7"), local_only=True)
+    mark.assert_awaited_once_with(
+        "place", PlaceId("discord:7"), local_only=True, by=UserId("discord:1")
+    )
 
 
 async def test_without_a_word_it_shows_how_things_stand() -> None:

@@ -56,6 +56,16 @@ async def test_a_mark_can_be_taken_away_but_not_a_turns(privacy: PrivacyStore) -
     assert await privacy.look_up(ASKED) == Marks(ASKED)
 
 
+async def test_who_marked_a_place_first_is_kept(privacy: PrivacyStore) -> None:
+    ada, c1, s1 = UserId("ada"), PlaceId("c1"), PlaceId("s1")
+    await privacy.mark("place", c1, by=ada)
+    await privacy.mark("place", c1, by=UserId("bob"))
+    marked = await privacy.marked([c1, s1])
+    assert [(at, mark.by) for at, mark in marked.items()] == [(c1, ada)]
+    await privacy.mark("place", c1, local_only=False, by=ada)
+    assert await privacy.marked([c1, s1]) == {}
+
+
 async def test_marks_of_places_and_people_count_as_changes_and_of_turns_do_not(
     tmp_path: Path,
 ) -> None:

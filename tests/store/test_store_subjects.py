@@ -84,6 +84,20 @@ class TestChoices:
         await choices.put(key, "model", None)
         assert (await choices.get([key])).models == {}
 
+    async def test_who_chose_and_when_is_kept_also_of_the_one_that_is_put_back(
+        self, database: Database
+    ) -> None:
+        choices, key, bob = ChoiceStore(database), ScopeKey("channel", CHANNEL), UserId("discord:2")
+        assert await choices.set_for([key], "persona") == {}
+        await choices.put(key, "persona", "sage", by=bob)
+        before = await choices.set_for([key], "persona")
+        assert [(chosen.value, chosen.by) for chosen in before.values()] == [(("sage",), bob)]
+        await choices.put(key, "persona", "muse", by=ADA, ticket="1")
+        assert (await choices.set_for([key], "persona"))[key].by == ADA
+        await choices.restore("1")
+        assert await choices.set_for([key], "persona") == before
+        assert await choices.set_for([key], "model") == {}
+
 
 class TestUndoing:
     KEY = ScopeKey("channel", CHANNEL)
