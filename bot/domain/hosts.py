@@ -78,6 +78,8 @@ class Instance:
     leases: int = 0
     reading: int = 0
     """Of these, still without the first word of their answer."""
+    answers_since: tuple[float, ...] = ()
+    """Monotonic seconds at which each of these was granted, as far as that is known."""
     idle_since: float | None = None
     """Monotonic seconds since when no lease holds it; None while leased."""
     idle_ttl_s: float | None = None

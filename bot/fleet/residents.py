@@ -46,6 +46,8 @@ class Resident:
     is_pinned: bool = False
     users: dict[Ticket, str] = field(default_factory=dict[Ticket, str])
     """Who holds it."""
+    granted_at: dict[Ticket, float] = field(default_factory=dict[Ticket, float])
+    """Since when; of those who held it before this record was begun nobody knows."""
     leaving: str = ""
     """Why it is being unloaded right now, or empty."""
     cause: UnloadCause = "elsewhere"
@@ -66,6 +68,10 @@ class Resident:
     """Ordered, or loaded for somebody about to ask, and not asked for since."""
     is_stray: bool = False
     """Loaded by LM Studio of its own accord for a turn of ours whose instance was gone."""
+
+    def run_s(self, now: float) -> list[float]:
+        """How long each of its answers has been running; 0.0 where nobody knows."""
+        return [now - self.granted_at.get(ticket, now) for ticket in self.users]
 
     def view(
         self,
@@ -97,6 +103,7 @@ class Resident:
             pinned=self.is_pinned,
             leases=leases,
             reading=len(self.reading),
+            answers_since=tuple(self.granted_at.values()),
             idle_since=None if leases else self.idle_since,
             idle_ttl_s=self.own.idle_ttl_s if self.own else None,
             last_used=listed.last_used,
@@ -173,10 +180,12 @@ class Residents:
         """Is anything on its way out?"""
         return any(resident.leaving for resident in self.all.values())
 
-    def take(self, ticket: Ticket, user: str, resident: Resident) -> None:
-        """Gives a lease."""
+    def take(self, ticket: Ticket, user: str, resident: Resident, now: float | None = None) -> None:
+        """Gives a lease; ``now`` is None where nobody knows since when it runs."""
         # Our own use moves the host's "last used" too, and is seen only at the next probe.
         resident.users[ticket] = user
+        if now is not None:
+            resident.granted_at[ticket] = now
         resident.uses += 1
         resident.reading.add(ticket)
         self.held[ticket] = resident
@@ -290,7 +299,7 @@ class Residents:
                 lost.uses -= 1
                 own = OwnInstance(self._host, reference, seen.identifier, key, 0.0)
                 # One dictionary for both: whoever gives back the one that is gone frees this too.
-                found.is_stray, found.users = True, lost.users
+                found.is_stray, found.users, found.granted_at = True, lost.users, lost.granted_at
                 self.adopt(own)
                 strays.append(own)
         return strays

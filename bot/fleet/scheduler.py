@@ -167,8 +167,6 @@ class Scheduler:
         self._making_room: Evicting | None = None
         self.drained_until: float | None = None
         """As in ``HostSnapshot``."""
-        self._granted_at: dict[Ticket, float] = {}
-        """Since when each lease runs."""
         self._answered: dict[Ticket, Wish] = {}
         """What each lease answers; none of a load ahead."""
         self._kept_free: frozenset[InstanceRef] = frozenset()
@@ -445,9 +443,8 @@ class Scheduler:
         if wish.purpose not in GUESSES:
             self._demands.asked(wish, now)
         if is_question:
-            self._granted_at[waiter.ticket] = now
             self._answered[waiter.ticket] = wish
-            self.residents.take(waiter.ticket, wish.user, resident)
+            self.residents.take(waiter.ticket, wish.user, resident, now)
             resident.is_awaited = False
         elif wish.purpose != "ahead":
             resident.is_awaited, resident.idle_since = True, now
@@ -570,11 +567,11 @@ class Scheduler:
     def on_left(self, now: float, ticket: Ticket) -> Effects:
         """An asker went away, whether waiting or holding."""
         waiter = self._queue.waiters.pop(ticket, None)
-        self._granted_at.pop(ticket, None)
         resident = self.residents.held.pop(ticket, None)
         if resident is not None:
             # It may have left memory meanwhile: giving it back changes nothing then.
             del resident.users[ticket]
+            resident.granted_at.pop(ticket, None)
             resident.reading.discard(ticket)
             resident.idle_since = now
             if (wish := self._answered.pop(ticket, None)) is not None:
@@ -1074,11 +1071,10 @@ class Scheduler:
         load, speeds, left_s = self.load, self._history.speeds, None
         if load is None:
             # For whoever is at work there: beside them it would have begun.
-            users = [(t, r.instance.model_key) for r in self.residents for t in r.users]
-            ran_s = {ticket: now - self._granted_at.get(ticket, now) for ticket, _ in users}
             ends = [
-                seconds_in_line(1, [ran_s[ticket]], 1, speeds.get(key, UNTOLD).turn_s)
-                for ticket, key in users
+                seconds_in_line(1, [ran_s], 1, speeds.get(r.instance.model_key, UNTOLD).turn_s)
+                for r in self.residents
+                for ran_s in r.run_s(now)
             ]
             left_s = None if None in ends else max(filter(None, ends), default=0.0)
         elif not load.is_stopping:
@@ -1119,7 +1115,7 @@ class Scheduler:
         if not usable:
             return Queued(name, key, number, begins.get(key) or None, finishing)
         slots = sum(self._free_slots(resident) + len(resident.users) for resident in usable)
-        running_s = [now - self._granted_at.get(t, now) for r in usable for t in r.users]
+        running_s = [ran_s for r in usable for ran_s in r.run_s(now)]
         speed = self._history.speeds.get(key)
         seconds = seconds_in_line(among[key], running_s, slots, speed and speed.turn_s)
         return Queued(name, key, among[key], seconds, finishing)

@@ -170,6 +170,9 @@ def _timed_until(host: HostSnapshot, key: ModelKey) -> float:
     # What is left in peace for a while seemed to be in use until its host changed.
     for instance in host.instances:
         until = max(until, instance.spared_until)
+        if instance.leases and key in (AUTO, instance.model_key):
+            # Answers that outlast the usual are thought to go on the longer.
+            return inf
     return until
 
 

@@ -22,7 +22,7 @@ from bot.chat.walk import FirstLook, walk, without
 from bot.domain.chat import Candidate, Route
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.events import Progress
-from bot.domain.hosts import Drain, HostConfig, Wish
+from bot.domain.hosts import Drain, HostConfig, SpeedRecord, Wish
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.client import HostClient
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
@@ -135,9 +135,11 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*warm: HostName) -> AsyncGenerator[Scene]:
+async def scene(*warm: HostName, bytes_per_s: int = GB) -> AsyncGenerator[Scene]:
     """``attic`` drains from the start; both have the model on disk, ``warm`` in memory."""
-    specs = [HostSpec(n, 24 * GB, 200 * GB, 900.0, GB, 0.0, MODELS) for n in (STUDIO, ATTIC)]
+    specs = [
+        HostSpec(n, 24 * GB, 200 * GB, 900.0, bytes_per_s, 0.0, MODELS) for n in (STUDIO, ATTIC)
+    ]
     machines = {spec.name: Machine(spec, 1) for spec in specs}
 
     async def connect(config: HostConfig, _http: httpx.AsyncClient, _s: float) -> HostClient:
@@ -189,6 +191,28 @@ async def _moves() -> None:
 
 def test_whoever_waits_goes_where_it_is_clearly_sooner_by_now() -> None:
     play(_moves())
+
+
+async def _outlasts() -> None:
+    async with scene(STUDIO, bytes_per_s=8 * GB) as here:
+        # By what was learnt a slot is free in half a second, and no load is as soon.
+        here.fleet.host(STUDIO).record_speed(SpeedRecord(STUDIO, ONE, 0, 0, 0.1, 1.9))
+        ends = await here.holds(STUDIO, SLOTS)
+        asker, _ = here.asks("ada")
+        await here.waits(STUDIO, 1)
+        here.drain(ATTIC, is_on=False)
+        await asyncio.sleep(5.0)
+        assert asker.tried == [STUDIO]
+        # No host changes, nobody comes or leaves.
+        await asyncio.sleep(90.0)
+        assert (asker.tried, asker.at) == ([STUDIO, ATTIC], [ATTIC])
+        asker.done.set()
+        for end in ends:
+            end.set()
+
+
+def test_whoever_waits_for_answers_that_outlast_the_usual_goes_where_it_is_sooner() -> None:
+    play(_outlasts())
 
 
 async def _in_between(

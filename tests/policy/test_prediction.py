@@ -257,6 +257,34 @@ def test_of_several_answers_under_way_the_last_decides() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ran_s", "slot_s"),
+    [
+        # How long an answer went on says little of how much of it is left.
+        ((0.0, 0.0), 5.0),
+        ((19.0, 19.0), 5.0),
+        # All have outlasted the usual twice: they go on for half as long again.
+        ((60.0, 40.0), 10.0),
+        # One has not, and may be the first to end.
+        ((60.0, 0.0), 5.0),
+        # Nobody knows since when the other runs.
+        ((60.0,), 5.0),
+        ((), 5.0),
+    ],
+)
+def test_answers_that_outlast_the_usual_by_far_hold_their_slots_for_longer(
+    ran_s: tuple[float, ...], slot_s: float
+) -> None:
+    speeds = {QWEN: Speed(turn_s=10.0)}
+    since = tuple(NOW - ran for ran in ran_s)
+    held = replace(instance(leases=2, parallel=2), answers_since=since)
+    there = host(models=ON_DISK, instances=[held], speeds=speeds)
+    assert _predict(there).queue_s == slot_s
+    # Whoever waits behind others waits for usual answers beside.
+    behind = replace(there, waiting={QWEN: 3})
+    assert _predict(behind).queue_s == slot_s + 3 * 10.0 / 2
+
+
+@pytest.mark.parametrize(
     ("held", "words"),
     [(instance(GEMMA, own=False), "loaded by others"), (instance(GEMMA, pinned=True), "pinned")],
 )
