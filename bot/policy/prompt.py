@@ -77,16 +77,21 @@ def filled_in(text: str, scene: Scene, original: str = "") -> str:
 
     now = scene.moment.now
     if now is not None:
-        # Not ``str.format``: prompts hold JSON. To the minute: seconds would make every prompt new
-        # to a host that has read it already.
-        days = {"date": f"{now:%A}, {now.day} {now:%B %Y}", "time": f"{now:%H:%M %Z}".strip()}
-        text = _MOMENT.sub(lambda found: days[found[1]], text)
+        # Not ``str.format``: prompts hold JSON.
+        text = _MOMENT.sub(lambda found: _when(found[1], now), text)
     # From the inside out: `{{random:{{user}},nobody}}`.
     for _ in range(_ROUNDS):
         before, text = text, _MACRO.sub(fill, text)
         if text == before:
             break
     return text
+
+
+def _when(which: str, now: datetime) -> str:
+    if which == "date":
+        return f"{now:%A}, {now.day} {now:%B %Y}"
+    # To the minute: seconds would make every prompt new to a host that has read it already.
+    return f"{now:%H:%M %Z}".strip()
 
 
 def _meaning(macro: str, scene: Scene, original: str, drawn: int) -> str | None:
