@@ -8,7 +8,13 @@ from typing import Literal
 
 from bot.domain.chat import Candidate, Receipt, Rejection, Route
 from bot.domain.cloud import CloudEvent
-from bot.domain.errors import BotError, Interrupted, RequestCancelled, RequestRefused
+from bot.domain.errors import (
+    BotError,
+    Interrupted,
+    NoCandidates,
+    RequestCancelled,
+    RequestRefused,
+)
 from bot.domain.events import FleetEvent, Loading, Progress
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, ModelKey, TurnId, UserId
@@ -18,7 +24,8 @@ State = Literal["routing", "queued", "loading", "reading", "answering", "streami
 """``answering``: as a whole, so that whether it still reads is told nobody before its end."""
 
 Outcome = Literal["done", "refused", "failed", "cut", "cancelled", "left"]
-"""How it ended; ``cut`` after its first byte, ``cancelled`` by an admin, ``left`` by its client."""
+"""How it ended; ``refused`` for what it asks, ``cut`` after its first byte,
+``cancelled`` by an admin, ``left`` by its client."""
 
 
 @dataclass(eq=False, slots=True)
@@ -114,6 +121,9 @@ def outcome_of(error: BaseException) -> Outcome:
         case Interrupted():
             return "cut"
         case RequestRefused():
+            return "refused"
+        # Counted as failed it was an alarm of the hosts, which had done nothing wrong.
+        case NoCandidates(is_askers_fault=True):
             return "refused"
         case _:
             return "failed"

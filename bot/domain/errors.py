@@ -207,6 +207,21 @@ class HostUnreachable(Unavailable):
         super().__init__(user_message, kind)
 
 
+_SAYS_NOTHING = frozenset(
+    {
+        FailureKind.CONNECT,
+        FailureKind.TIMEOUT,
+        FailureKind.CUT,
+        FailureKind.STALL,
+        FailureKind.SERVER,
+        FailureKind.GARBAGE,
+        FailureKind.AUTH,
+        FailureKind.NO_PATH,
+    }
+)
+"""Of the request itself: a host that broke has not judged it."""
+
+
 class NoCandidates(BotError):
     """Every candidate was tried or rejected; the message says briefly who stands how."""
 
@@ -233,6 +248,15 @@ class NoCandidates(BotError):
         """The wait was given up while the model was being loaded; the load goes on."""
         self.renews_in_s = renews_in_s
         """After how long a spent budget begins anew, where one was in the way."""
+
+    @property
+    def is_askers_fault(self) -> bool:
+        """Is it the request itself that nobody takes, so that it would be refused again?"""
+        kinds = set(self.kinds)
+        if kinds in ({FailureKind.TOO_LONG}, {FailureKind.NO_PATH}):
+            return True
+        refused = FailureKind.BAD_REQUEST
+        return refused in kinds and kinds <= {refused, *_SAYS_NOTHING}
 
 
 # Not `Unavailable` either: whoever was asked the same again would repeat or contradict what was

@@ -28,20 +28,6 @@ MOST_RETRY_S = 120
 QUOTA_S = 3600
 """A spent budget is whole again at midnight; nobody knows whose."""
 
-_SAYS_NOTHING = frozenset(
-    {
-        FailureKind.CONNECT,
-        FailureKind.TIMEOUT,
-        FailureKind.CUT,
-        FailureKind.STALL,
-        FailureKind.SERVER,
-        FailureKind.GARBAGE,
-        FailureKind.AUTH,
-        FailureKind.NO_PATH,
-    }
-)
-"""Of the request itself: a host that broke has not judged it."""
-
 _BAD, _SERVER = "invalid_request_error", "server_error"
 # Official clients repeat 408, 409, 429 and all from 500 on: a repeated load is a second load.
 NEVER_AGAIN = {"x-should-retry": "false"}
@@ -143,7 +129,7 @@ def _nobody(error: NoCandidates) -> Problem:
         quota = "insufficient_quota"
         wait_s = QUOTA_S if error.renews_in_s is None else math.ceil(error.renews_in_s)
         return Problem(429, words, quota, quota, headers={"Retry-After": str(wait_s)})
-    if FailureKind.BAD_REQUEST in kinds and kinds <= {FailureKind.BAD_REQUEST, *_SAYS_NOTHING}:
+    if error.is_askers_fault:
         # Whoever read it refused it: repeated three times by each client, it was refused again.
         return Problem(400, words)
     if kinds:

@@ -27,6 +27,7 @@ from bot.gateway.kept import KeptAnswers
 from bot.gateway.outbound import outbound
 from bot.gateway.shapes import check_shape
 from bot.gateway.sinks import LifePace, StreamSink, WholeSink
+from bot.gateway.watching import Watching
 from bot.policy.fitness import Need, Unfit, unfit, widest, window_room
 from bot.policy.keys import may_ask_for
 from bot.policy.names import nearest
@@ -55,9 +56,9 @@ class Inferring:
         active: ActiveModel,
         utcnow: Callable[[], datetime],
         pace: LifePace,
-        publish: Callable[..., None],
+        watching: Watching,
     ) -> None:
-        self._publish = publish
+        self._watching = watching
         self._built = built
         self._active = active
         self._utcnow = utcnow
@@ -68,7 +69,8 @@ class Inferring:
         self, endpoint: RequestForm, path: str, request: web.Request
     ) -> web.StreamResponse:
         """The answer to a request of one form; ``path`` is where a host has it below ``/v1``."""
-        relaying, number, caller = self._built.relaying, request[REQUEST_ID], request[CALLER]
+        number, caller = request[REQUEST_ID], request[CALLER]
+        parsed: Parsed | None = None
         try:
             body = await read_body(request)
             is_large = len(body) > LARGE_BYTES
@@ -79,10 +81,15 @@ class Inferring:
         except (Problem, BotError) as refused:
             # Never flown, and so in no other event: a client that asked all day for a model that
             # is called otherwise was seen by nobody. Its own words are not told.
-            problem = problem_of(refused)
-            told = {"status": problem.status, "code": problem.code, "param": problem.param}
-            self._publish("error", request=number, key=caller.name, endpoint=endpoint, **told)
+            named = parsed.model if parsed is not None else None
+            self._watching.refused(number, caller.name, endpoint, named, problem_of(refused))
             raise
+        return await self._answered(asked, parsed, request)
+
+    async def _answered(
+        self, asked: RelayRequest, parsed: Parsed, request: web.Request
+    ) -> web.StreamResponse:
+        relaying, endpoint, number = self._built.relaying, asked.form, str(asked.id)
         created = int(self._utcnow().timestamp())
         if not asked.is_stream:
             sink = WholeSink(endpoint, f"chatcmpl-{number}", created)
@@ -92,7 +99,7 @@ class Inferring:
                 raise self._problem(asked, error) from error
             self._keep(asked, sink.reply, receipt)
             return sink.answer(receipt)
-        model = parsed.model or str(resolved.model)
+        model = parsed.model or str(asked.resolved.model)
         stream = StreamSink(request, endpoint, number, model, created, self._pace)
         try:
             async with stream:

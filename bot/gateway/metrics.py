@@ -171,12 +171,20 @@ class Metrics(Collector):
             case _:
                 return
 
+    def count_refused(self, endpoint: str, model: str | None, status: int) -> None:
+        """A request of a client that was never routed."""
+        outcome = "refused" if status < 500 else "failed"
+        self._requests.add(1, endpoint, self._known(model), UNKNOWN, outcome)
+
+    def _known(self, model: str | None) -> str:
+        """What a client wrote, where it is a known key."""
+        return model if model and model in self._built.catalog.all_model_keys() else UNKNOWN
+
     def _count(self, flight: Flight) -> None:
         by, used = flight.by, flight.receipt
-        key = flight.model if by is None else by.model
-        # Whoever was asked has it; what a client wrote is only ever a known key.
-        is_known = by is not None or key in self._built.catalog.all_model_keys()
-        model, where = str(key) if is_known else UNKNOWN, UNKNOWN if by is None else by.where
+        # Whoever was asked has it.
+        model = self._known(flight.model) if by is None else str(by.model)
+        where = UNKNOWN if by is None else by.where
         self._requests.add(1, flight.form, model, where, flight.outcome)
         for host in flight.mistaken:
             self._wrong.add(1, host)

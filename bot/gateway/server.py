@@ -166,7 +166,7 @@ def application(
     app = web.Application(middlewares=[_said_alike, behind_doors], client_max_size=rules.max_body)
     app[BODY_S] = rules.limits.body_s
     app.on_response_prepare.append(tell)
-    inferring = Inferring(built, active, utcnow, rules.pace, watching.feed.publish)
+    inferring = Inferring(built, active, utcnow, rules.pace, watching)
     router = app.router
 
     for where, listed in _LISTS:

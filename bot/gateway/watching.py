@@ -19,7 +19,7 @@ from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, UserId
 from bot.gateway.active import ActiveModel
 from bot.gateway.edge import Object
-from bot.gateway.errors import problem_of
+from bot.gateway.errors import Problem, problem_of
 from bot.gateway.events import Feed
 from bot.gateway.metrics import CONTENT_TYPE, Metrics
 from bot.gateway.picture import (
@@ -85,6 +85,14 @@ class Watching:
         if request.path == "/readyz" and any(host.state == "unknown" for host in hosts):
             return web.json_response({"status": "starting"}, status=503)
         return web.json_response({"status": "ok"})
+
+    def refused(
+        self, number: str, key: str, endpoint: str, model: str | None, problem: Problem
+    ) -> None:
+        """A request that never flew, and so is in no other news; its own words are not told."""
+        self.metrics.count_refused(endpoint, model, problem.status)
+        told = {"status": problem.status, "code": problem.code, "param": problem.param}
+        self.feed.publish("error", request=number, key=key, endpoint=endpoint, **told)
 
     def flights(self) -> list[Object]:
         """The requests under way."""

@@ -154,11 +154,16 @@ async def test_metrics_count_what_happened_and_show_what_stands(
         it.house.hosts["one"].faults.fail_next_load("no graphics card", times=None)
         await it.ask(CHAT, chat(GEMMA.key))
         await it.ask(CHAT, chat("somebody's secret name"))
+        await it.ask(CHAT, {"model": GEMMA.key, "messages": "a secret"})
+        await it.ask(CHAT, chat(GEMMA.key, "word " * 60_000))
         await it.ask("/v1/models", method="GET", Host="evil.example")
         seen = await scraped(it)
         told = {
             f"requests_total chat one {QWEN.key} done": 2,
             f"requests_total chat unknown {GEMMA.key} failed": 1,
+            # Never routed: a name that nobody has, a body that cannot be read, a prompt too long.
+            "requests_total chat unknown unknown refused": 2,
+            f"requests_total chat unknown {GEMMA.key} refused": 1,
             f"tokens_total one {QWEN.key} output": 8,
             f"time_to_first_token_seconds_count one {QWEN.key} cold": 1,
             f"time_to_first_token_seconds_count one {QWEN.key} warm": 1,

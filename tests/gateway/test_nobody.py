@@ -2,6 +2,7 @@
 
 import pytest
 
+from bot.chat.flights import outcome_of
 from bot.domain.errors import (
     BotError,
     FailureKind,
@@ -48,8 +49,11 @@ QUOTA = "insufficient_quota"
 def test_the_status_says_whether_it_is_worth_asking_again(
     kinds: tuple[FailureKind, ...], status: int, code: str | None
 ) -> None:
-    found = problem_of(NoCandidates("Nobody.", kinds))
+    error = NoCandidates("Nobody.", kinds)
+    found = problem_of(error)
     assert (found.status, found.code) == (status, code)
+    # What is its client's own fault is counted as no failure of a host.
+    assert outcome_of(error) == ("refused" if status == 400 else "failed")
     assert found.type == kind_of(status, code)
 
 
