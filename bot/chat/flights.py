@@ -24,7 +24,7 @@ State = Literal["routing", "queued", "loading", "reading", "answering", "streami
 """``answering``: as a whole, so that whether it still reads is told nobody before its end."""
 
 Outcome = Literal["done", "refused", "failed", "cut", "cancelled", "left"]
-"""How it ended; ``refused`` for what it asks, ``cut`` after its first byte,
+"""How it ended; ``refused`` for what it asks or by whose key, ``cut`` after its first byte,
 ``cancelled`` by an admin, ``left`` by its client."""
 
 
@@ -66,6 +66,11 @@ class Flight:
     """Why it is not whole."""
     scope: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
     """Entered around the work, inside of what ``Flights.open`` gives."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Is it still to be sent to whoever will answer?"""
+        return self.state in ("routing", "queued", "loading")
 
     def routed(self, route: Route) -> None:
         """Who will be asked is known."""

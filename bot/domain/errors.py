@@ -171,6 +171,12 @@ class RequestCancelled(RequestRefused):
     http_status = 499
 
 
+class KeyEnded(RequestRefused):
+    """The key that a request came by was revoked, or is over, before anybody was sent it."""
+
+    http_status = 401
+
+
 class Refused(RequestRefused):
     """The model or its provider declined to answer; never shopped around."""
 

@@ -11,6 +11,7 @@ from bot.domain.errors import (
     BotError,
     FailureKind,
     Interrupted,
+    KeyEnded,
     NoCandidates,
     NotPermitted,
     Refused,
@@ -86,6 +87,7 @@ _ROWS: tuple[tuple[type[BotError], int, str | None, str | None], ...] = (
     (Refused, 400, "content_filter", "messages"),
     # What official clients repeat by themselves would come again as soon as it was ended.
     (RequestCancelled, 499, "cancelled", None),
+    (KeyEnded, 401, "invalid_api_key", None),
     (NotPermitted, 403, "insufficient_permissions", None),
     (RequestRefused, 400, None, None),
     (Interrupted, 502, "upstream_error", None),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import ParamSpec, TypeVar
@@ -24,6 +25,7 @@ from bot.gateway.doors import Caller
 from bot.gateway.edge import Measured, Object, Parsed, filled, measure, parse, read_object
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.kept import KeptAnswers
+from bot.gateway.key_watch import Admit, KeyWatch
 from bot.gateway.outbound import outbound
 from bot.gateway.shapes import check_shape
 from bot.gateway.sinks import LifePace, StreamSink, WholeSink
@@ -57,8 +59,11 @@ class Inferring:
         utcnow: Callable[[], datetime],
         pace: LifePace,
         watching: Watching,
+        admit: Admit,
     ) -> None:
         self._watching = watching
+        self.keys = KeyWatch(built.relaying.flights, admit)
+        """Of the requests under way; to be run while they are answered."""
         self._built = built
         self._active = active
         self._utcnow = utcnow
@@ -84,7 +89,9 @@ class Inferring:
             named = parsed.model if parsed is not None else None
             self._watching.refused(number, caller.name, endpoint, named, problem_of(refused))
             raise
-        return await self._answered(asked, parsed, request)
+        # Where none is needed there is none to end.
+        with nullcontext() if caller.key is None else self.keys.over(asked.id, request):
+            return await self._answered(asked, parsed, request)
 
     async def _answered(
         self, asked: RelayRequest, parsed: Parsed, request: web.Request

@@ -166,7 +166,9 @@ def application(
     app = web.Application(middlewares=[_said_alike, behind_doors], client_max_size=rules.max_body)
     app[BODY_S] = rules.limits.body_s
     app.on_response_prepare.append(tell)
-    inferring = Inferring(built, active, utcnow, rules.pace, watching)
+    admit = partial(doors.admit, scope="inference", again=True)
+    inferring = Inferring(built, active, utcnow, rules.pace, watching, admit)
+    app.cleanup_ctx.append(lambda _: inferring.keys.running())
     router = app.router
 
     for where, listed in _LISTS:

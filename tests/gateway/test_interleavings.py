@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.domain.ids import HostName, ModelKey
-from bot.gateway import doors
+from bot.gateway import doors, key_watch
 from bot.gateway.sinks import LifePace
 from bot.sim.answers import Answer, Asked
 from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted, Unloaded
@@ -45,33 +45,40 @@ async def test_a_key_that_is_revoked_during_its_stream_ends_no_answer_and_opens_
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("how", ["revoked", "expired"])
-async def test_a_key_that_ends_while_its_request_waits_in_a_line_ends_no_answer(
+async def test_a_request_that_waits_ends_with_its_key_and_nothing_is_loaded_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, stream: bool
 ) -> None:
-    """Who was let in is answered, as after a key's end during a stream; nobody is let in anew."""
     monkeypatch.setattr(doors, "KEYS_S", 0.0)
-    async with gate(tmp_path, sim("one", QWEN, parallel=1)) as it:
+    monkeypatch.setattr(key_watch, "LOOK_S", 0.01)
+    room = sim("one", QWEN, GEMMA)
+    async with gate(tmp_path, room, memory_gb=6, pace=LifePace(headers_s=0.0)) as it:
         one, host = it.house.hosts["one"], it.house.lantern.fleet.host(ONE)
         bearer, other = await it.key("editor"), await it.key("other")
         keys = KeyStore(it.house.lantern.database)
-        await one.preload(QWEN.key)
-        await host.probe()
+        assert (await it.ask(CHATS, chat(QWEN.key), Authorization=other)).status == 200
         one.faults.stall_after_tokens(1)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(it.ask(CHATS, chat(QWEN.key, "first"), Authorization=other))
-            await one.journal.wait_for(PredictionStarted)
-            body = chat(QWEN.key, "[[say mine]]", stream=stream)
-            waits = tasks.create_task(it.ask(CHATS, body, Authorization=bearer))
-            await host.until(lambda seen: seen.waiting.get(KEY) == 1)
+            said = chat(QWEN.key, "[[say all of it]]")
+            writes = tasks.create_task(it.ask(CHATS, said, Authorization=bearer))
+            await one.journal.wait_for(
+                PredictionStarted, lambda seen: "all of it" in seen.messages[-1].text
+            )
+            body = chat(GEMMA.key, "[[say mine]]", stream=stream)
+            ended = tasks.create_task(it.ask(CHATS, body, Authorization=bearer))
+            stays = tasks.create_task(it.ask(CHATS, chat(QWEN.key, "more"), Authorization=other))
+            await host.until(lambda seen: seen.waiting.get(ModelKey(GEMMA.key)) == 1)
             [key] = [key for key in await keys.all() if key.name == "editor"]
             await keys.revoke("editor")
             if how == "expired":
                 await keys.add(replace(key, expires_at_ms=1))
-            refused = await it.ask(CHATS, body, Authorization=bearer)
-            assert (refused.status, refused.error["code"]) == (401, "invalid_api_key")
+            told = await ended
+            assert not writes.done()
             one.faults.clear()
-        answer = waits.result()
-        assert (answer.text if stream else answer.said) == "mine"
+        error = told.events[-1]["error"] if stream else told.error
+        assert isinstance(error, dict)
+        assert (told.status, error["code"]) == (200 if stream else 401, "invalid_api_key")
+        assert (writes.result().said, stays.result().status) == ("all of it", 200)
+        assert GEMMA.key not in [load.key for load in one.journal.of(LoadStarted)]
 
 
 async def test_sixteen_mixed_askers_whose_leader_leaves_share_the_load_it_began(
