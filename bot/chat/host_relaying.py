@@ -111,16 +111,22 @@ class HostRelaying:
                 relay.load_s += granted.load_s
                 # What comes as a whole comes without a word before its end.
                 unsaid = 0 if request.is_stream else _limit(request.fields, granted.instance)
-                limit_s, idle_s, seen = await self._hosts.confirmed(
-                    host, candidate, lease, request.prompt_tokens, unsaid
+                limits = await self._hosts.confirmed(
+                    host,
+                    candidate,
+                    lease,
+                    request.prompt_tokens,
+                    unsaid,
+                    others=None if is_last else replan,
                 )
                 # Before the words of a stream that limit is held by what is around them.
                 endpoint = lease.endpoint
-                first_s = endpoint.first_token_s if request.is_stream else limit_s
-                endpoint = replace(endpoint, idle_s=idle_s, first_token_s=first_s)
-                await relay.begins(candidate, seen)
+                first_s = endpoint.first_token_s if request.is_stream else limits.first_s
+                endpoint = replace(endpoint, idle_s=limits.gap_s, first_token_s=first_s)
+                await relay.begins(candidate, limits.seen)
                 reader = self._fleet.host(host).reader
-                async with reader.first_word_within(limit_s, lease) as heard:
+                within = reader.first_word_within(limits.first_s, lease, limits.doubts)
+                async with within as heard:
                     await self._passed(endpoint, relay, heard)
         except TimeoutError as error:
             if is_granted:

@@ -22,10 +22,12 @@ from bot.domain.errors import (
 from bot.domain.events import Loading, Notice, Progress, Reading, TextDelta
 from bot.domain.hosts import HostSnapshot, Speed, SpeedRecord, Wish
 from bot.domain.ids import HostName
+from bot.domain.values import value
 from bot.fleet.fleet import Fleet
 from bot.fleet.host import Host
 from bot.fleet.lease import Lease
 from bot.fleet.progress import stands_still_text
+from bot.fleet.reading import Doubts
 from bot.inference.streams import Streams
 from bot.policy.context import (
     Fitted,
@@ -38,7 +40,7 @@ from bot.policy.context import (
     message_tokens,
     widest,
 )
-from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
+from bot.policy.deadlines import doubt_s, first_word_s, gap_s, load_pause_s, unsaid_s
 from bot.policy.foresight import foretold
 from bot.policy.routing import sooner_elsewhere
 from bot.policy.seams import resumed
@@ -52,6 +54,19 @@ QUIET_S = 10.0
 _UNMEASURED = Speed()
 _TRIM_TO = 0.7
 """A transcript the host calls too long is cut to this share: it counts tokens otherwise than us."""
+
+
+@value
+class SilenceLimits:
+    """How silent a host may be with one request, as things stood right before it was sent."""
+
+    first_s: float
+    """Before its first word."""
+    doubts: Doubts
+    """Which may shorten that."""
+    gap_s: float
+    """After it."""
+    seen: HostSnapshot
 
 
 class HostServing:
@@ -210,7 +225,9 @@ class HostServing:
         lease: Lease,
         prompt_tokens: int,
         unsaid_tokens: int = 0,
-    ) -> tuple[float, float, HostSnapshot]:
+        *,
+        others: Callable[[], Route] | None,
+    ) -> SilenceLimits:
         """Right before a request is sent: what was granted is still there.
 
         Args:
@@ -219,28 +236,39 @@ class HostServing:
             lease: By which it is sent.
             prompt_tokens: To be read.
             unsaid_tokens: Generated before the first word is sent: of an answer sent as a whole.
-
-        Returns:
-            The longest silences plausible there now, before the first word and after it; and the
-            host as it stands.
+            others: Gives the route as it would be later; None where nobody else is left to ask.
 
         Raises:
             Unavailable: as ``HostReader.confirm`` says.
         """
         await self._fleet.host(host).confirm(lease)
-        hosts = self._fleet.snapshot().hosts
-        copies = {
-            name: [i.leases for i in host.instances if i.model_key == candidate.model]
-            for name, host in hosts.items()
-            if host.is_serving
-        }
-        beside = max(0, sum(copies.pop(host, ())) - 1)
-        seen = hosts[host]
+        seen = self._fleet.snapshot().hosts[host]
+        leases = (i.leases for i in seen.instances if i.model_key == candidate.model)
+        beside = max(0, sum(leases) - 1)
         speed = seen.speeds.get(candidate.model, _UNMEASURED)
-        is_twin_free = any(0 in leases for leases in copies.values())
-        limit_s = first_word_s(prompt_tokens, speed, beside, is_twin_free=is_twin_free)
-        limit_s += unsaid_s(unsaid_tokens, speed, beside)
-        return limit_s, gap_s(speed, beside), seen
+        whole_s = unsaid_s(unsaid_tokens, speed, beside)
+
+        def limit_s(is_deaf: bool) -> float:
+            other_s = math.inf if others is None else self._soonest_s(others(), host)
+            first_s = first_word_s(prompt_tokens, speed, beside, other_s, is_deaf=is_deaf)
+            return first_s + whole_s
+
+        return SilenceLimits(
+            first_word_s(prompt_tokens, speed, beside, math.inf, is_deaf=False) + whole_s,
+            Doubts(doubt_s(prompt_tokens, speed, beside) + whole_s, limit_s),
+            gap_s(speed, beside),
+            seen,
+        )
+
+    def _soonest_s(self, route: Route, besides: HostName) -> float:
+        """In how many seconds another host could begin to answer; infinity where none could."""
+        hosts = self._fleet.snapshot().hosts
+        others = (
+            each.seconds
+            for each in route.candidates
+            if each.host is not None and each.host != besides and hosts[each.host].is_serving
+        )
+        return min((seconds for seconds in others if seconds is not None), default=math.inf)
 
     async def _once(
         self, host: HostName, candidate: Candidate, job: Job, draft: Draft, is_last: bool
@@ -252,7 +280,8 @@ class HostServing:
             # Not only when it was asked: twenty that waited together passed a limit of one.
             job = await job.admitted()
             messages = await self._fit(job, lease, draft)
-            await self._stream(host, candidate, lease, messages, job, draft)
+            others = None if is_last else job.replan or (lambda: job.route)
+            await self._stream(host, candidate, lease, messages, job, draft, others)
         self.remember(candidate, draft.part(), lease, is_first=not job.is_follow_up)
 
     def _may_leave(
@@ -336,17 +365,20 @@ class HostServing:
         messages: tuple[Message, ...],
         job: Job,
         draft: Draft,
+        others: Callable[[], Route] | None,
     ) -> None:
-        limit_s, idle_s, seen = await self.confirmed(host, candidate, lease, job.prompt_tokens)
-        endpoint = replace(lease.endpoint, quiet_s=QUIET_S, idle_s=idle_s)
-        speed = seen.speeds.get(candidate.model, _UNMEASURED)
+        tokens = job.prompt_tokens
+        limits = await self.confirmed(host, candidate, lease, tokens, others=others)
+        endpoint = replace(lease.endpoint, quiet_s=QUIET_S, idle_s=limits.gap_s)
+        speed, doubts = limits.seen.speeds.get(candidate.model, _UNMEASURED), limits.doubts
         expected_s = None
         if speed.prefill_tokens_per_s:
-            expected_s = job.prompt_tokens / speed.prefill_tokens_per_s
-        await draft.emit(Reading(candidate, job.prompt_tokens, expected_s))
+            expected_s = tokens / speed.prefill_tokens_per_s
+        await draft.emit(Reading(candidate, tokens, expected_s, doubts.after_s))
         request = InferenceRequest(alternating(messages), job.asking.resolved.persona.sampling)
         draft.sent()
-        async with self._fleet.host(host).reader.first_word_within(limit_s, lease) as heard:
+        reader = self._fleet.host(host).reader
+        async with reader.first_word_within(limits.first_s, lease, doubts) as heard:
 
             def taken(words: Sequence[TextDelta]) -> bool:
                 if is_taken := draft.take(words):

@@ -160,6 +160,8 @@ class Reading:
     """Estimated."""
     expected_s: float | None
     """From measured prefill speed; None when unknown."""
+    doubt_s: float | None = None
+    """So long without a word is no reading any more; None: it is not said of a host."""
 
 
 @value

@@ -130,6 +130,7 @@ class Host:
             self.snapshot,
             lambda listed: self.feed(Scheduler.on_listed, listed),
             lambda ticket: self.feed(Scheduler.on_spoke, ticket),
+            lambda: self.probing.wanted.set(),
         )
         self.probing = Probing(self._probe, lambda now: self._scheduler.health.next_probe_at(now))
         self._changed = NextChange()

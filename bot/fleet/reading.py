@@ -9,12 +9,14 @@ from typing import Self
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import AWAY, HostSnapshot, Instance, ModelKind, Report
 from bot.domain.ids import InstanceRef, ModelKey
+from bot.domain.values import value
 from bot.fleet.client import HostClient, LoadValue
 from bot.fleet.connection import Connection
 from bot.fleet.lease import Lease
 from bot.fleet.queue import Ticket
 from bot.fleet.residents import reference_of
 from bot.fleet.rules import LEAST_TIMER_S, FleetRules
+from bot.policy.deadlines import DEAF_S
 
 VOUCHED_S = 1.0
 """A list, or a word of an answer under way, tells for so long that an instance is in memory."""
@@ -25,6 +27,18 @@ LOOK_S = 2.0
 """How long a turn about to be sent waits to hear whether its instance is still there."""
 COUNT_S = 0.3
 """How long it waits for the host's own count of its tokens, where that could change what fits."""
+DOUBTED_S = 1.0
+"""So often it is looked whether a host in doubt was heard, and whether another could answer."""
+
+
+@value
+class Doubts:
+    """When a host that is silent after a request may hang, and how much longer it has then."""
+
+    after_s: float
+    """So long silent it is asked whether it is there."""
+    limit_s: Callable[[bool], float]
+    """The longest silence as things stand now, given whether it did not answer that either."""
 
 
 class HostReader:
@@ -40,7 +54,9 @@ class HostReader:
         snapshot: Callable[[], HostSnapshot],
         on_listed: Callable[[tuple[Instance, ...]], object],
         on_spoke: Callable[[Ticket], object],
+        knock: Callable[[], object],
     ) -> None:
+        """``knock`` has the host probed soon, without waiting for that."""
         self.acts = 0
         """Loads and unloads ended; a list read before the newest of them is out of date."""
         self.listed_at = -math.inf
@@ -50,6 +66,9 @@ class HostReader:
         self.snapshot = snapshot
         self._on_listed = on_listed
         self.on_spoke = on_spoke
+        self.knock = knock
+        self.told_at = -math.inf
+        """When it last told about itself, as a probe asks."""
         self.heard_at = -math.inf
         """When it last said anything of a load, or in an answer that is over."""
         self.spoke: dict[Ticket, tuple[InstanceRef, Callable[[], float]]] = {}
@@ -68,6 +87,7 @@ class HostReader:
                 if client is not None and client.interface != "SDK socket" and not is_at_work():
                     await self._link.drop()
                 report = await self._link.ask(lambda client: client.inventory())
+                self.told_at = asyncio.get_running_loop().time()
                 if acts == self.acts:
                     return report
 
@@ -149,16 +169,19 @@ class HostReader:
             text = f"`{key}` is not in memory on {host.name} any more."
             raise Unavailable(text, FailureKind.NOT_THERE)
 
-    def first_word_within(self, seconds: float, lease: Lease) -> "Heard":
+    def first_word_within(
+        self, seconds: float, lease: Lease, doubts: Doubts | None = None
+    ) -> "Heard":
         """Around one request by a lease; whoever sends it calls what this gives at its words.
 
         Until its first delta the host may say nothing for so long. Words of other answers there
-        and the progress of a load are signs of life: the time counts from the newest of them.
+        and the progress of a load are signs of life: the time counts from the newest of them. With
+        ``doubts`` it may be shorter.
 
         Raises:
             HostUnreachable: on leaving; the host hangs: it said nothing for so long.
         """
-        return Heard(self, seconds, lease)
+        return Heard(self, seconds, lease, doubts)
 
     async def look(self, key: ModelKey, kind: ModelKind, since: float) -> None:
         """Reads the host's whole list when its copies of a model are not those we know.
@@ -194,10 +217,15 @@ class HostReader:
 class Heard:
     """What ``HostReader.first_word_within`` gives: called as words come, left when all is heard."""
 
-    def __init__(self, reader: HostReader, seconds: float, lease: Lease) -> None:
+    def __init__(
+        self, reader: HostReader, seconds: float, lease: Lease, doubts: Doubts | None
+    ) -> None:
         self._reader = reader
         self._seconds = seconds
         self._lease = lease
+        self._doubts = doubts
+        self._knocked_at = -math.inf
+        self._silent_s = 0.0
         self._reference = reference_of(lease.granted.instance)
         self._loop = asyncio.get_running_loop()
         self._sent_at = self._heard_at = self._loop.time()
@@ -224,7 +252,8 @@ class Heard:
 
     async def __aenter__(self) -> Self:
         await self._limit.__aenter__()
-        self._timer = self._loop.call_later(self._seconds, self._look)
+        first_s = math.inf if self._doubts is None else self._doubts.after_s
+        self._timer = self._loop.call_later(min(self._seconds, first_s), self._look)
         return self
 
     async def __aexit__(
@@ -247,7 +276,7 @@ class Heard:
         try:
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError as late:
-            text = f"{reader.snapshot().name} said nothing for {self._seconds:.0f} s: it hangs."
+            text = f"{reader.snapshot().name} said nothing for {self._silent_s:.0f} s: it hangs."
             raise HostUnreachable(text, FailureKind.TIMEOUT) from late
 
     def _look(self) -> None:
@@ -255,8 +284,28 @@ class Heard:
         if self._lease.ticket in reader.spoke:
             return
         newest = max((at() for _, at in reader.spoke.values()), default=self._sent_at)
-        due = max(self._sent_at, reader.heard_at, newest) + self._seconds
-        if (left_s := due - self._loop.time()) > 0.0:
-            self._timer = self._loop.call_later(max(LEAST_TIMER_S, left_s), self._look)
+        since, now = max(self._sent_at, reader.heard_at, newest), self._loop.time()
+        limit_s, again_at = self._seconds, math.inf
+        if (doubts := self._doubts) is not None:
+            again_at = since + doubts.after_s
+            if again_at <= now:
+                limit_s, again_at = min(limit_s, self._doubted_s(doubts, since)), now + DOUBTED_S
+        if (left_s := since + limit_s - now) > 0.0:
+            left_s = max(LEAST_TIMER_S, min(left_s, again_at - now))
+            self._timer = self._loop.call_later(left_s, self._look)
         else:
-            self._limit.reschedule(self._loop.time())
+            self._silent_s = now - since
+            self._limit.reschedule(now)
+
+    def _doubted_s(self, doubts: Doubts, since: float) -> float:
+        """The limit by who could answer instead, and by whether a knock in this silence was heard.
+
+        A host that hung kept a question of thirty tokens for 92 s, while another would have loaded
+        its model in five: only one that had it in memory already was taken for one that could.
+        """
+        reader, now = self._reader, self._loop.time()
+        if self._knocked_at < since:
+            self._knocked_at = now
+            reader.knock()
+        is_heard = reader.told_at >= self._knocked_at
+        return doubts.limit_s(not is_heard and now - self._knocked_at >= DEAF_S)

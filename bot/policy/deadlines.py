@@ -8,9 +8,15 @@ reading a long prompt on a small machine is silent for minutes.
 from bot.domain.hosts import Speed
 
 LEAST_ALONE_S = 90.0
-"""For the first word, whatever the prompt, where nobody else is free to take the turn."""
+"""For the first word, whatever the prompt, where no other host could begin sooner."""
 LEAST_BESIDE_S = 20.0
-"""The same where another host has the model in memory and nothing to do."""
+"""The same where another host could."""
+LEAST_DEAF_S = 10.0
+"""The same where this one tells nothing about itself either."""
+DOUBT_S = 5.0
+"""Beyond the plain time of reading: by then a host is asked whether it is there."""
+DEAF_S = 5.0
+"""So long without an answer to that it is deaf."""
 MOST_FIRST_S = 900.0
 READ_FACTOR = 5.0
 """Times the measured time: what lies in memory may have to be read from the disk again first."""
@@ -35,22 +41,35 @@ WORDLESS_S = 180.0
 LOAD_FACTOR = 2.0
 
 
-def first_word_s(prompt_tokens: int, speed: Speed, beside: int, *, is_twin_free: bool) -> float:
+def doubt_s(prompt_tokens: int, speed: Speed, beside: int) -> float:
+    """Silence after a request that is longer than reading takes; arguments as for the limit."""
+    return DOUBT_S + _reading_s(prompt_tokens, speed, beside)
+
+
+def first_word_s(
+    prompt_tokens: int, speed: Speed, beside: int, other_s: float, *, is_deaf: bool
+) -> float:
     """Longest silence between a request and its first word.
 
     Args:
         prompt_tokens: What is to be read.
         speed: Measured with this model on this host.
         beside: Other turns running there, which may be read first.
-        is_twin_free: Another host has the model in memory and answers nobody.
+        other_s: In how many seconds another host could begin to answer; infinity for never.
+        is_deaf: In that silence it was asked whether it is there, and did not answer.
     """
+    # Who reads a long prompt may have no time to answer: it is cut for that only by who can go.
+    is_deaf = is_deaf and other_s < LEAST_ALONE_S
+    is_as_measured = speed.prefill_tokens_per_s is None or is_deaf
+    factor = 1.0 if is_as_measured else READ_FACTOR
+    least_s = min(LEAST_ALONE_S, max(LEAST_DEAF_S if is_deaf else LEAST_BESIDE_S, other_s))
+    return min(MOST_FIRST_S, least_s + factor * _reading_s(prompt_tokens, speed, beside))
+
+
+def _reading_s(prompt_tokens: int, speed: Speed, beside: int) -> float:
     measured = speed.prefill_tokens_per_s
-    if measured is None:
-        read_s = prompt_tokens / SLOWEST_TOKENS_PER_S
-    else:
-        read_s = READ_FACTOR * prompt_tokens / min(measured, FASTEST_TOKENS_PER_S)
-    least_s = LEAST_BESIDE_S if is_twin_free else LEAST_ALONE_S
-    return min(MOST_FIRST_S, least_s + read_s * (1 + beside))
+    per_s = SLOWEST_TOKENS_PER_S if measured is None else min(measured, FASTEST_TOKENS_PER_S)
+    return prompt_tokens * (1 + beside) / per_s
 
 
 def gap_s(speed: Speed, beside: int) -> float:

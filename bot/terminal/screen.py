@@ -6,9 +6,10 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from shutil import get_terminal_size
 
@@ -18,10 +19,10 @@ from rich.progress import (
     BarColumn,
     Progress,
     ProgressColumn,
+    Task,
     TaskID,
     TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -216,6 +217,28 @@ class _Flow:
         return "".join(shown)
 
 
+class _Waited(ProgressColumn):
+    """What is waited for, by how long it has been."""
+
+    def __init__(self, told: Callable[[float], str]) -> None:
+        super().__init__()
+        self._told = told
+
+    def render(self, task: Task) -> Text:
+        """The line as it reads now."""
+        return Text(self._told(task.elapsed or 0.0))
+
+
+def _waited(step: Reading | ReasoningDelta, elapsed_s: float) -> str:
+    clock = timedelta(seconds=int(elapsed_s))
+    if isinstance(step, ReasoningDelta):
+        return f"💭 thinking … {clock}"
+    words = reading_line(replace(step, expected_s=None), elapsed_s)
+    # From then on it tells the time itself.
+    is_doubted = step.doubt_s is not None and elapsed_s >= step.doubt_s
+    return words if is_doubted else f"{words} {clock}"
+
+
 class Steps:
     """Draws queue, eviction and load: one bar on a terminal, a line at each quarter elsewhere.
 
@@ -253,16 +276,14 @@ class Steps:
 
     def _wait(self, step: Reading | ReasoningDelta) -> None:
         # A model that read a long prompt, or thought, for a minute looked as if it had hung.
-        words = "💭 thinking …"
-        if isinstance(step, Reading):
-            words = reading_line(replace(step, expected_s=None), 0.0)
+        told = partial(_waited, step)
+        words = told(0.0)
         if not self._screen.is_live or words == self._waits_for:
             return
         self.close()
-        columns = TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-        self._bar = Progress(*columns, console=self._screen.console, transient=True)
+        self._bar = Progress(_Waited(told), console=self._screen.console, transient=True)
         self._bar.start()
-        self._bar.add_task(words, total=None)
+        self._bar.add_task("", total=None)
         self._waits_for = words
 
     def close(self) -> None:

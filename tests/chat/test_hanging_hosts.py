@@ -13,7 +13,7 @@ from bot.domain.errors import HostUnreachable
 from bot.domain.events import Finished, Loading, Silence, TurnEvent
 from bot.domain.hosts import SpeedRecord, Wish
 from bot.domain.ids import HostName, ModelKey
-from bot.fleet import scheduler
+from bot.fleet import reading, scheduler
 from bot.policy import deadlines
 from bot.sim import journal
 
@@ -28,6 +28,15 @@ def is_slower(home: House, name: HostName, first_s: float = 5.0) -> None:
         home.lantern.fleet.host(name).record_speed(SpeedRecord(name, KEY, 1000, 50, first_s, 20.0))
 
 
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    """A host is doubted at once, and what reading takes is nothing."""
+    patch.setattr(deadlines, "DOUBT_S", 0.0)
+    patch.setattr(deadlines, "FASTEST_TOKENS_PER_S", 1e9)
+    patch.setattr(deadlines, "READ_FACTOR", 0.0)
+    patch.setattr(deadlines, "SLOWEST_TOKENS_PER_S", 1e9)
+    patch.setattr(reading, "DOUBTED_S", 0.01)
+
+
 async def warm(home: House) -> None:
     for name in (ONE, TWO):
         await home.hosts[name].preload(KEY)
@@ -37,9 +46,8 @@ async def warm(home: House) -> None:
 async def test_a_question_moves_from_a_host_that_hangs_to_an_idle_twin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hurry(monkeypatch)
     monkeypatch.setattr(deadlines, "LEAST_BESIDE_S", 0.05)
-    monkeypatch.setattr(deadlines, "READ_FACTOR", 0.0)
-    monkeypatch.setattr(deadlines, "SLOWEST_TOKENS_PER_S", 1e9)
     async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
         await warm(home)
         is_slower(home, TWO)
@@ -49,6 +57,42 @@ async def test_a_question_moves_from_a_host_that_hangs_to_an_idle_twin(
         assert said.receipt.host == TWO
         (fallback,) = said.fallbacks
         assert "hangs" in fallback.reason
+
+
+async def test_a_question_moves_from_a_host_that_hangs_to_one_that_loads_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    monkeypatch.setattr(deadlines, "LEAST_BESIDE_S", 0.05)
+    async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
+        # Its load was measured, and is short.
+        two = home.lantern.fleet.host(TWO)
+        async with two.lease(Wish(KEY)) as lease:
+            async for _ in lease:
+                pass
+        await two.unload(lease.granted.instance.identifier)
+        await home.hosts["one"].preload(KEY)
+        await home.lantern.fleet.host(ONE).probe()
+        home.hosts["one"].faults.hang(path="/v1/chat/completions")
+        said = await home.ask("[[say here]]")
+        assert (said.text, said.receipt.host) == ("here", TWO)
+        assert any(isinstance(event, Loading) for event in said.events)
+
+
+async def test_a_host_that_answers_nothing_at_all_is_left_sooner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    # As long as shipped: only a host that is deaf has less.
+    monkeypatch.setattr(deadlines, "LEAST_DEAF_S", 0.0)
+    monkeypatch.setattr(reading, "DEAF_S", 0.0)
+    monkeypatch.setattr(reading, "LOOK_S", 0.01)
+    async with house(tmp_path, sim("one", QWEN, sockets=False), sim("two", QWEN)) as home:
+        await warm(home)
+        is_slower(home, TWO)
+        home.hosts["one"].faults.hang()
+        said = await home.ask("[[say here]]")
+        assert (said.text, said.receipt.host) == ("here", TWO)
 
 
 async def test_alone_a_host_is_given_its_time_and_other_answers_are_signs_of_life(

@@ -22,7 +22,7 @@ from virtual_time import play
 from bot.chat import host_serving
 from bot.chat.choices import Resolved
 from bot.chat.draft import Draft
-from bot.chat.host_serving import HostServing
+from bot.chat.host_serving import HostServing, SilenceLimits
 from bot.chat.planning import Asking, Job
 from bot.chat.walk import HOST_AT_FAULT
 from bot.domain.chat import (
@@ -65,20 +65,32 @@ from bot.domain.hosts import (
     SpeedRecord,
     Wish,
 )
-from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName, PlaceId, TurnId, UserId
+from bot.domain.ids import (
+    HostName,
+    InstanceId,
+    ModelKey,
+    PersonaName,
+    PlaceId,
+    ProviderName,
+    TurnId,
+    UserId,
+)
 from bot.domain.personas import Persona, Sampling
 from bot.fleet.effects import Grant, Tell
 from bot.fleet.fleet import Fleet
 from bot.fleet.host import Host
 from bot.fleet.lease import Elsewhere, Lease
 from bot.fleet.queue import Ticket
-from bot.fleet.reading import HostReader
+from bot.fleet.reading import Doubts, HostReader
 from bot.policy.context import CONTINUE_TEXT, message_tokens
 from bot.policy.deadlines import (
+    DOUBT_S,
     LEAST_ALONE_S,
     LEAST_BESIDE_S,
+    LEAST_DEAF_S,
     LEAST_GAP_S,
     LEAST_PAUSE_S,
+    READ_FACTOR,
     SHARED_GAP_S,
     SLOWEST_ANSWER_PER_S,
     SLOWEST_TOKENS_PER_S,
@@ -156,7 +168,7 @@ class Lab:
         default_factory=list[tuple[Endpoint, InferenceRequest]]
     )
     told: list[TurnEvent] = field(default_factory=list[TurnEvent])
-    limits_s: list[float] = field(default_factory=list[float])
+    limits: list[tuple[float, Doubts]] = field(default_factory=list[tuple[float, Doubts]])
     """For the first word of each request."""
     heard: list[float] = field(default_factory=list[float])
     """When its host said anything."""
@@ -207,9 +219,9 @@ class Lab:
 
     @asynccontextmanager
     async def _first_word_within(
-        self, seconds: float, lease: Lease
+        self, seconds: float, lease: Lease, doubts: Doubts
     ) -> AsyncGenerator[Callable[[], None]]:
-        self.limits_s.append(seconds)
+        self.limits.append((seconds, doubts))
         yield lambda: self.heard.append(asyncio.get_running_loop().time())
 
     @asynccontextmanager
@@ -447,7 +459,8 @@ def test_how_long_reading_takes_is_told_where_it_was_measured(prefill: float | N
     lab = Lab(snapshots={STUDIO: HostSnapshot(STUDIO, "s:1", speeds=speeds)})
     play(lab_serves(lab, job_of(prompt_tokens=60)))
     (reading,) = [event for event in lab.told if isinstance(event, Reading)]
-    assert reading == Reading(HERE, 60, None if prefill is None else 3.0)
+    expected_s = None if prefill is None else 3.0
+    assert reading == Reading(HERE, 60, expected_s, DOUBT_S + (expected_s or 2.4))
 
 
 # --- the lease -----------------------------------------------------------------------------------
@@ -630,48 +643,82 @@ READ_S = 5.0
 
 
 @pytest.mark.parametrize(
-    ("here", "other", "first_s", "gap_s"),
+    ("here", "read_s", "gap_s"),
     [
-        (copies(STUDIO, 1), UP, LEAST_ALONE_S + 100 / SLOWEST_TOKENS_PER_S, SHARED_GAP_S),
-        (copies(STUDIO, 1, speed=QUICK), UP, LEAST_ALONE_S + READ_S, LEAST_GAP_S),
-        (copies(STUDIO, speed=QUICK), UP, LEAST_ALONE_S + READ_S, LEAST_GAP_S),
-        (copies(STUDIO, 2, 1, speed=QUICK), UP, LEAST_ALONE_S + 3 * READ_S, SHARED_GAP_S),
-        (copies(STUDIO, 1, speed=QUICK), copies(LAPTOP, 0), LEAST_BESIDE_S + READ_S, LEAST_GAP_S),
-        (copies(STUDIO, 1, speed=QUICK), copies(LAPTOP, 1), LEAST_ALONE_S + READ_S, LEAST_GAP_S),
-        # A second copy of its own host is no twin, nor is one of a host that is out.
-        (copies(STUDIO, 1, 0, speed=QUICK), UP, LEAST_ALONE_S + READ_S, LEAST_GAP_S),
-        (
-            copies(STUDIO, 1, speed=QUICK),
-            copies(LAPTOP, 0, state="down"),
-            LEAST_ALONE_S + READ_S,
-            LEAST_GAP_S,
-        ),
+        (copies(STUDIO, 1), 100 / SLOWEST_TOKENS_PER_S, SHARED_GAP_S),
+        (copies(STUDIO, 1, speed=QUICK), READ_S, LEAST_GAP_S),
+        (copies(STUDIO, speed=QUICK), READ_S, LEAST_GAP_S),
+        (copies(STUDIO, 2, 1, speed=QUICK), 3 * READ_S, SHARED_GAP_S),
     ],
 )
 def test_how_long_a_host_may_be_silent_is_judged_by_all_that_runs_beside(
-    here: HostSnapshot, other: HostSnapshot, first_s: float, gap_s: float
+    here: HostSnapshot, read_s: float, gap_s: float
 ) -> None:
-    async def confirmed(unsaid: int) -> tuple[float, float, HostSnapshot]:
-        lab = Lab(snapshots={STUDIO: here, LAPTOP: other})
+    async def confirmed(unsaid: int) -> SilenceLimits:
+        lab = Lab(snapshots={STUDIO: here})
         async with lab.serving.lease(
             STUDIO, HERE, Wish(QWEN), Route((HERE,)), lab.emit, is_last=True
         ) as lease:
-            found = await lab.serving.confirmed(STUDIO, HERE, lease, 100, unsaid)
+            found = await lab.serving.confirmed(STUDIO, HERE, lease, 100, unsaid, others=None)
             lab.host.confirm.assert_awaited_once_with(lease)
         return found
 
-    assert play(confirmed(0)) == (first_s, gap_s, here)
+    first_s, once_s = LEAST_ALONE_S + read_s, read_s / (READ_FACTOR if here.speeds else 1.0)
     beside = max(0, sum(i.leases for i in here.instances) - 1)
     rate = QUICK.tokens_per_s if here.speeds else SLOWEST_ANSWER_PER_S
-    more_s = UNSAID_FACTOR * 80 * (1 + beside) / (rate or 0.0)
-    assert play(confirmed(80)) == (first_s + more_s, gap_s, here)
+    for unsaid, more_s in (0, 0.0), (80, UNSAID_FACTOR * 80 * (1 + beside) / (rate or 0.0)):
+        found = play(confirmed(unsaid))
+        assert (found.first_s, found.gap_s, found.seen) == (first_s + more_s, gap_s, here)
+        assert found.doubts.after_s == DOUBT_S + once_s + more_s
+        # Alone it has all its time, heard or not.
+        assert [*map(found.doubts.limit_s, (False, True))] == [first_s + more_s] * 2
+
+
+async def serves(lab: Lab, job: Job, *, is_last: bool) -> Draft:
+    return await lab.serve(job, is_last=is_last)
+
+
+@pytest.mark.parametrize(
+    ("other", "there", "least_s"),
+    [
+        (0.1, "up", (LEAST_BESIDE_S, LEAST_DEAF_S)),
+        # It would have to load first.
+        (15.0, "up", (LEAST_BESIDE_S, 15.0)),
+        (30.0, "up", (30.0, 30.0)),
+        (None, "up", None),
+        (0.1, "down", None),
+    ],
+)
+def test_a_silent_host_is_left_the_sooner_the_sooner_another_could_answer(
+    other: float | None, there: HostState, least_s: tuple[float, float] | None
+) -> None:
+    # Neither itself, nor a provider, which costs money, is another host.
+    provider = Candidate(QWEN, provider=ProviderName("zai"), seconds=0.1)
+    now = Route((replace(HERE, seconds=0.1), replace(THERE, seconds=other), provider))
+    snapshots = {STUDIO: copies(STUDIO, 1, speed=QUICK), LAPTOP: copies(LAPTOP, state=there)}
+    alone_s = LEAST_ALONE_S + READ_S
+    sooner_s = alone_s, alone_s
+    if least_s is not None:
+        sooner_s = least_s[0] + READ_S, least_s[1] + READ_S / READ_FACTOR
+    # As the route is by then; where it is not made anew, as it was. Nobody is left for the last.
+    for job, is_last in (
+        (job_of(prompt_tokens=100, replan=lambda: now), False),
+        (job_of(prompt_tokens=100, route=now), False),
+        (job_of(prompt_tokens=100, replan=lambda: now), True),
+    ):
+        lab = Lab(snapshots=dict(snapshots))
+        play(serves(lab, job, is_last=is_last))
+        then_s = (alone_s, alone_s) if is_last else sooner_s
+        ((first_s, doubts),) = lab.limits
+        assert (first_s, doubts.after_s) == (alone_s, DOUBT_S + READ_S / READ_FACTOR)
+        assert (doubts.limit_s(False), doubts.limit_s(True)) == then_s
 
 
 def test_what_is_sent_has_these_limits_and_words_of_one_person_in_a_row_are_joined() -> None:
     lab = Lab(snapshots={STUDIO: copies(STUDIO, 1, speed=QUICK)})
     said = (Message("user", "Why?"), Message("user", "Now?"))
     play(lab_serves(lab, job_of(messages=said, prompt_tokens=100)))
-    assert lab.limits_s == [LEAST_ALONE_S + READ_S]
+    assert lab.limits[0][0] == LEAST_ALONE_S + READ_S
     ((endpoint, _),) = lab.sent
     assert endpoint.idle_s == LEAST_GAP_S
     assert lab.texts() == [["Why?\n\nNow?"]]

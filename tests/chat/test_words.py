@@ -190,6 +190,14 @@ def test_reading_without_a_measured_speed_shows_no_percent() -> None:
     assert "%" not in reading_line(Reading(Candidate(QWEN, host=STUDIO), 10, None), 5.0)
 
 
+def test_who_is_silent_for_longer_than_reading_takes_is_not_called_reading() -> None:
+    step = Reading(Candidate(QWEN, host=STUDIO), 30, 0.1, doubt_s=5.1)
+    assert "reading" in reading_line(step, 5.0)
+    told = "⏳ studio has said nothing for 9 s; it may still answer"
+    assert reading_line(step, 9.0) == told
+    assert reading_line(replace(step, expected_s=None), 9.0) == told
+
+
 def test_a_footer_names_model_host_tokens_speed_and_wait() -> None:
     receipt = Receipt(
         SAGE,

@@ -18,6 +18,7 @@ from bot.domain.hosts import Drain
 from bot.fleet import delivery, fleet, reading
 from bot.fleet import host as host_module
 from bot.fleet.lease import Lease
+from bot.fleet.reading import Doubts
 from bot.fleet.scheduler import Scheduler
 from bot.policy.ahead import Ahead
 from bot.policy.breaker import BreakerRules
@@ -315,6 +316,70 @@ async def test_the_progress_of_a_load_puts_an_answers_end_off(loop_clock: LoopCl
             loop_clock.passes(1.0)
             await loop_clock.armed(7.125)
             loop_clock.passes(7.125)
+
+
+@pytest.mark.parametrize(("is_heard", "limit_s"), [(True, 20.0), (False, 10.0)])
+async def test_a_host_in_doubt_is_asked_whether_it_is_there_and_left_the_sooner_if_it_is_deaf(
+    is_heard: bool, limit_s: float, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "DOUBTED_S", 2.5)
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        host, loop = bench.fleet.host(H), asyncio.get_running_loop()
+        began_at, knocks = loop.time(), list[float]()
+        host.reader.knock = lambda: knocks.append(loop.time())
+
+        async def in_vain() -> None:
+            doubts = Doubts(5.0, lambda is_deaf: 10.0 if is_deaf else 20.0)
+            within = host.reader.first_word_within(90.0, mute, doubts)
+            with pytest.raises(HostUnreachable, match=f"nothing for {limit_s:.0f} s"):
+                async with within:
+                    await asyncio.Event().wait()
+            assert loop.time() == began_at + limit_s
+
+        async with granted(bench) as mute, asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(in_vain())
+            await loop_clock.armed(5.0)
+            loop_clock.passes(5.0)
+            while not waiting.done():
+                await loop_clock.armed(2.5)
+                if is_heard:
+                    await host.probe()
+                loop_clock.passes(2.5)
+                if loop.time() == began_at + limit_s:
+                    break
+        # Once in a silence.
+        assert knocks == [began_at + 5.0]
+
+
+async def test_a_sign_of_life_ends_a_doubt_and_who_is_asked_is_probed(
+    loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "DOUBTED_S", 2.5)
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
+
+        async def in_vain() -> None:
+            doubts = Doubts(5.0, lambda is_deaf: 7.5)
+            with pytest.raises(HostUnreachable, match="nothing for 8 s"):
+                async with reader.first_word_within(90.0, mute, doubts):
+                    await asyncio.Event().wait()
+
+        async with granted(bench) as mute, asyncio.TaskGroup() as tasks:
+            tasks.create_task(in_vain())
+            await loop_clock.armed(5.0)
+            reader.told_at = -math.inf
+            loop_clock.passes(5.0)
+            await loop_clock.armed(2.5)
+            while reader.told_at < loop.time():  # noqa: ASYNC110  # nothing tells of a probe
+                await asyncio.sleep(0)
+            reader.heard_at = loop.time() + 1.0
+            loop_clock.passes(2.5)
+            await loop_clock.armed(3.5)
+            loop_clock.passes(3.5)
+            await loop_clock.armed(2.5)
+            loop_clock.passes(2.5)
 
 
 async def test_the_last_word_of_an_answer_that_ended_well_vouches_for_a_moment(

@@ -1,38 +1,66 @@
 """How long a host may be silent, as tables."""
 
+import math
+
 import pytest
 
 from bot.domain.hosts import Speed
-from bot.policy.deadlines import first_word_s, gap_s, load_pause_s, unsaid_s
+from bot.policy.deadlines import doubt_s, first_word_s, gap_s, load_pause_s, unsaid_s
+
+NEVER = math.inf
 
 
 @pytest.mark.parametrize(
-    ("tokens", "prefill", "beside", "is_twin_free", "seconds"),
+    ("tokens", "prefill", "beside", "other_s", "seconds", "deaf_s"),
     [
         # A short question is not waited for long where another is free, nor for ever where not.
-        (30, 500.0, 0, True, 20.6),
-        (30, 500.0, 0, False, 90.6),
-        (30, None, 0, True, 21.2),
-        (0, None, 0, True, 20.0),
+        (30, 500.0, 0, 0.1, 20.6, 10.12),
+        (30, 500.0, 0, NEVER, 90.6, 90.6),
+        (30, None, 0, 0.1, 21.2, 11.2),
+        (0, None, 0, 0.1, 20.0, 10.0),
+        # Nor where another would have to load first: as long as that takes, at the most.
+        (30, 500.0, 0, 4.5, 20.6, 10.12),
+        (30, 500.0, 0, 15.0, 20.6, 15.12),
+        (30, 500.0, 0, 60.0, 60.6, 60.12),
+        (30, 500.0, 0, 90.0, 90.6, 90.6),
+        (30, 500.0, 0, 200.0, 90.6, 90.6),
         # A long one is: five minutes of reading 20,000 tokens are honest, measured or not.
-        (20_000, 66.0, 0, True, 900.0),
-        (20_000, None, 0, True, 820.0),
+        (20_000, 66.0, 0, 0.1, 900.0, 10 + 20_000 / 66),
+        (20_000, None, 0, 0.1, 820.0, 810.0),
         # A host that knew most of the last prompts looks faster than it is.
-        (20_000, 40_000.0, 0, True, 420.0),
-        (20_000, 250.0, 0, True, 420.0),
-        (1_000, 100.0, 0, True, 70.0),
+        (20_000, 40_000.0, 0, 0.1, 420.0, 90.0),
+        (20_000, 250.0, 0, 0.1, 420.0, 90.0),
+        (1_000, 100.0, 0, 0.1, 70.0, 20.0),
         # Others may be read before.
-        (1_000, 100.0, 2, True, 170.0),
-        (1_000, None, 1, True, 100.0),
-        (10**9, 1.0, 9, False, 900.0),
+        (1_000, 100.0, 2, 0.1, 170.0, 40.0),
+        (1_000, None, 1, 0.1, 100.0, 90.0),
+        # A small machine that reads has no time for a probe, and nobody else is there.
+        (20_000, 66.0, 0, NEVER, 900.0, 900.0),
+        (10**9, 1.0, 9, NEVER, 900.0, 900.0),
     ],
 )
-def test_the_first_word_is_due_by_the_prompt_and_the_hosts_own_speed(
-    tokens: int, prefill: float | None, beside: int, is_twin_free: bool, seconds: float
+def test_the_first_word_is_due_by_the_prompt_the_hosts_own_speed_and_who_could_instead(
+    tokens: int, prefill: float | None, beside: int, other_s: float, seconds: float, deaf_s: float
 ) -> None:
     speed = Speed(prefill_tokens_per_s=prefill)
-    due_s = first_word_s(tokens, speed, beside, is_twin_free=is_twin_free)
-    assert due_s == pytest.approx(seconds)
+    due_s = [first_word_s(tokens, speed, beside, other_s, is_deaf=deaf) for deaf in (False, True)]
+    assert due_s == pytest.approx([seconds, deaf_s])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "prefill", "beside", "seconds"),
+    [
+        (0, None, 0, 5.0),
+        (1_000, None, 0, 45.0),
+        (1_000, 100.0, 0, 15.0),
+        (1_000, 100.0, 2, 35.0),
+        (20_000, 40_000.0, 0, 85.0),
+    ],
+)
+def test_a_host_is_doubted_once_it_is_silent_for_longer_than_it_reads(
+    tokens: int, prefill: float | None, beside: int, seconds: float
+) -> None:
+    assert doubt_s(tokens, Speed(prefill_tokens_per_s=prefill), beside) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,15 @@ def test_a_clock_runs_on_a_terminal_while_there_is_no_word(*, is_live: bool) -> 
     assert "Loading m on h" in shown
 
 
+def test_a_clock_that_runs_for_too_long_to_be_reading_tells_of_the_silence() -> None:
+    where, out = screen(is_live=True)
+    steps = Steps(where)
+    steps.show(Reading(Candidate(ModelKey("m"), HostName("h")), 70, 0.1, doubt_s=0.0))
+    steps.close()
+    assert "h has said nothing for 0 s" in out.getvalue()
+    assert "0:00:00" not in out.getvalue()
+
+
 @pytest.mark.parametrize("words", HOSTILE)
 def test_rows_of_facts_are_shown_as_they_are(words: str) -> None:
     host = HostSnapshot(HostName(words), "10.0.0.2:1234", state="down", reason=words)
