@@ -168,6 +168,8 @@ class _Asking:
         self._cwd = cwd
         # A script is read by line; only who types is asked in the way terminals hide secrets.
         self._is_typed = sys.stdin.isatty()
+        self._has_left = False
+        """Did who types end the questions?"""
 
     def ask(self, name: str, words: str, provider: ProviderName | None = None) -> None:
         """Asks who types until an answer is good or nothing is to be said; a pipe has one try.
@@ -223,10 +225,14 @@ class _Asking:
 
     def _read(self, question: str, *, hides: bool) -> str | None:
         """What was answered, without spaces around it; None where nobody answers any more."""
+        if self._has_left:
+            return None
         try:
             if self._is_typed:
                 return (getpass if hides else input)(question).strip()
         except EOFError:
+            # Ctrl-D was taken for Enter, and the next key asked for.
+            self._has_left = True
             return None
         self._screen.line(question.rstrip())
         line = sys.stdin.readline()
@@ -268,4 +274,11 @@ class _Asking:
             async with asyncio.TaskGroup() as tasks:
                 for name in built.catalog.snapshot().hosts:
                     tasks.create_task(try_host(built, name, self._findings))
+            hosts = built.catalog.snapshot().hosts.values()
+        # The next question is for a key, and an address that was to mend it became one.
+        if away := sum(not host.is_serving for host in hosts):
+            words = (
+                f"{counted(away, 'host')} kept that cannot be used now; lantern check tries again"
+            )
+            self._screen.line(f"! {words}, lantern init asks again.", "yellow")
         return True

@@ -51,6 +51,11 @@ def check_place(database_path: Path) -> None:
     said = f"The database {database_path} cannot be "
     if not os.path.isdir(folder):
         raise ConfigError([f"{said}made: {folder} is no folder. Check storage.url."])
+    home = database_path.absolute().parent
+    # A mistyped address was made, folder by folder, and an empty Lantern began there.
+    if folder not in (home, home.parent):
+        words = f"there is no folder {home.parent}. Make it, or check storage.url."
+        raise ConfigError([f"{said}made: {words}"])
     if not os.access(folder, os.W_OK | os.X_OK):
         said += "used" if os.path.exists(database_path) else "made"
         words = f"{said}: its folder {folder} may not be written."
@@ -77,7 +82,7 @@ def check_entry(database_path: Path) -> None:
 
 
 def _nearest_folder(database_path: Path) -> Path:
-    """The nearest that is there: a start makes the folders below it."""
+    """The nearest that is there: a start makes one below it."""
     # Path.exists would raise where a folder may not be looked into.
     return next(place for place in database_path.absolute().parents if os.path.exists(place))
 

@@ -13,7 +13,10 @@ from pydantic import (
     ByteSize,
     PlainSerializer,
     SecretStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
+    WrapValidator,
 )
 
 from bot.documents.values import split_list
@@ -26,6 +29,7 @@ LM_STUDIO_PORT = 1234
 """LM Studio's own default port."""
 
 ADDRESS_WORDS = "address:port such as 10.0.0.2:1234"
+BYTES_WORDS = "a number of bytes such as 32MiB, 500KB or 1048576"
 RATE_WORDS = "a rate such as 60/min, 1/s or 1000/h"
 
 LOCAL = "local"
@@ -54,6 +58,18 @@ def parse_rate(value: object) -> RateRule:
     if found is None:
         raise ValueError(RATE_WORDS)
     return RateRule(int(found[1]), PERIODS[found[2] or "min"])
+
+
+def parse_bytes(value: object, read: ValidatorFunctionWrapHandler) -> ByteSize:
+    """A number of bytes as pydantic reads it.
+
+    Raises:
+        ValueError: the value is none; the message says what is expected.
+    """
+    try:
+        return read(value)
+    except ValidationError as error:
+        raise ValueError(BYTES_WORDS) from error
 
 
 def format_bytes(size: int) -> str:
@@ -315,7 +331,11 @@ ProviderKey = Annotated[
     ),
 ]
 # Both of pydantic's ways to show one are no good here: a bare number, or rounded.
-Bytes = Annotated[ByteSize, PlainSerializer(format_bytes, when_used="json")]
+Bytes = Annotated[
+    ByteSize,
+    WrapValidator(parse_bytes),
+    PlainSerializer(format_bytes, when_used="json"),
+]
 RateLimit = Annotated[
     RateRule,
     BeforeValidator(parse_rate),

@@ -64,6 +64,12 @@ def answered(monkeypatch: pytest.MonkeyPatch, *lines: str) -> int:
     return ended.value.code if isinstance(ended.value.code, int) else 0
 
 
+def double_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    return terminal
+
+
 def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> int:
     """The exit code of a set-up with these lines typed at a terminal, which then is left."""
     given = iter(lines)
@@ -74,9 +80,7 @@ def typed(monkeypatch: pytest.MonkeyPatch, *lines: str) -> int:
             raise EOFError
         return line
 
-    terminal = io.StringIO()
-    monkeypatch.setattr(terminal, "isatty", lambda: True)
-    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr(sys, "stdin", double_of_a_terminal(monkeypatch))
     monkeypatch.setattr("bot.commands.init.getpass", said)
     monkeypatch.setattr("builtins.input", said)
     with pytest.raises(SystemExit) as ended:
@@ -333,7 +337,29 @@ def test_a_host_that_is_off_is_kept_and_one_that_is_no_address_is_asked_for_agai
     shown = capsys.readouterr().out
     assert "address:port" in shown
     assert "Serve on Local Network" in shown
+    assert "! 1 host kept that cannot be used now" in shown
     assert "DISCORD_TOKEN is not set" in shown
+    assert (tmp_path / ".env").read_text() == f"LANTERN_HOSTS={HOST_OFF}\n{APART}"
+
+
+@pytest.mark.slow
+def test_who_ends_the_questions_is_asked_no_more_and_keeps_what_was_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def said(question: str) -> str:
+        asked.append(question)
+        if len(asked) == 3:
+            raise EOFError
+        return "" if len(asked) == 1 else HOST_OFF
+
+    monkeypatch.setattr(sys, "stdin", double_of_a_terminal(monkeypatch))
+    monkeypatch.setattr("bot.commands.init.getpass", said)
+    monkeypatch.setattr("builtins.input", said)
+    with pytest.raises(SystemExit):
+        main(["init"])
+    assert len(asked) == 3
     assert (tmp_path / ".env").read_text() == f"LANTERN_HOSTS={HOST_OFF}\n{APART}"
 
 

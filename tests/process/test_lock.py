@@ -25,6 +25,16 @@ def test_the_lock_stands_beside_the_database(tmp_path: Path) -> None:
         assert lock_file.exists()
 
 
+def test_of_a_place_where_nothing_is_no_tree_of_folders_is_made(tmp_path: Path) -> None:
+    missing = tmp_path / "mistyped"
+    with (
+        pytest.raises(ConfigError, match=f"there is no folder {missing}. Make it"),
+        instance_lock(missing / "lantern" / "lantern.db"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such owners")
 def test_the_lock_is_its_databases_owners_whoever_makes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -69,7 +69,7 @@ FILE_FAULTS = [
     ('gateway: {host_names: ["box:8400"]}', 1, 'gateway.host_names.0 is "box:8400"; expected a'),
     ('gateway: {host_names: ["http://box"]}', 1, 'gateway.host_names.0 is "http://box"; expected'),
     ('gateway: {enabled: perhaps}', 1, 'gateway.enabled is "perhaps"; expected true or false'),
-    ('gateway: {max_body: huge}', 1, 'gateway.max_body is "huge"; expected'),
+    ('gateway: {max_body: huge}', 1, 'gateway.max_body is "huge"; expected a number of bytes'),
     ("hosts: [{address: a, name: ' a'}]", 1, 'hosts.0.name is " a"; expected one line of text,'),
     ('hosts: [{address: a, token_env: STUDIO_TOKEN}]', 1, 'hosts.0.token_env names STUDIO_TOKEN,'),
     ('hosts: [{address: a, token_env: MYTOKEN}]', 1, 'hosts.0.token_env names MYTOKEN,'),

@@ -177,7 +177,7 @@ async def test_closing_interrupts_a_reader_that_takes_for_ever(
 
 
 async def test_a_missing_folder_is_made(tmp_path: Path, clock: WallClock) -> None:
-    async with Database(tmp_path / "a" / "b" / "lantern.db", utcnow=clock) as database:
+    async with Database(tmp_path / "a" / "lantern.db", utcnow=clock) as database:
         assert database.path.exists()
 
 
