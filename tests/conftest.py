@@ -7,7 +7,7 @@ import inspect
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -85,11 +85,13 @@ def pytest_pycollect_makeitem(
 
     Finding, sending and telling a test takes longer than most rows do: together an eighth of the
     whole time. Without workers each row is a test, for whoever looks for one.
+
+    Rows that await have a loop each, as tests have.
     """
     tries = int(collector.config.getoption("tries") or 1)
     if not hasattr(collector.config, "workerinput") or tries > 1:
         return None
-    together = rows_as_one(obj) if name.startswith("test") else None
+    together = rows_as_one(obj, on_a_loop) if name.startswith("test") else None
     if together is None or not isinstance(collector, pytest.Module):
         return None
     # Untyped in pytest.
@@ -111,7 +113,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.obj = bounded(item.obj)
 
 
-def bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+def bounded(
+    test: Callable[..., Coroutine[Any, Any, None]],
+) -> Callable[..., Coroutine[Any, Any, None]]:
     """The same test, which fails where it still waits after ``LONGEST_S``."""
 
     @functools.wraps(test)
@@ -120,6 +124,13 @@ def bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[Non
             await test(*args, **kwargs)
 
     return run
+
+
+def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]], **row: object) -> None:
+    """Plays one row of a table on a loop of its own, as pytest-asyncio plays a test."""
+    [new_loop] = pytest_asyncio_loop_factories().values()
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(bounded(test)(**row))
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

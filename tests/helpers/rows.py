@@ -1,7 +1,9 @@
 """The rows of a table as one test."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import product
 from types import FunctionType
 from typing import cast
 
@@ -11,36 +13,58 @@ _Values = Sequence[object]
 _PARAM = type(pytest.param())
 
 
-def rows_as_one(test: object) -> Callable[[], None] | None:
+def rows_as_one(
+    test: object, on_a_loop: Callable[..., None] | None = None
+) -> Callable[[], None] | None:
     """A test without arguments that plays every row of a table; None for what is no such table.
 
-    A table's rows are given by one ``parametrize``, and are all that its test takes: no fixture, no
-    loop, no other mark. Every row is played, whichever fail before it, and each that fails is told
-    with its place and its values. A row that skips fails, too: one alone cannot be left out.
+    A table's rows are given by ``parametrize`` alone, and are all that its test takes: no fixture,
+    no other mark. Every row is played, whichever fail before it, and each that fails is told with
+    its place and its values. A row that skips fails, too: one alone cannot be left out.
+
+    Args:
+        test: What may be such a table.
+        on_a_loop: Plays one row of a test that awaits, on a loop that ends with the row; it is
+            given the test and the row. Without it, tests that await are no tables.
     """
-    if not isinstance(test, FunctionType) or inspect.iscoroutinefunction(test):
+    if not isinstance(test, FunctionType) or hasattr(test, "hypothesis"):
         return None
+    play: Callable[..., None] = test
+    if inspect.iscoroutinefunction(test):
+        if on_a_loop is None:
+            return None
+        play = partial(on_a_loop, test)
     marks = cast("list[pytest.Mark]", getattr(test, "pytestmark", []))
-    if [mark.name for mark in marks] != ["parametrize"] or hasattr(test, "hypothesis"):
+    tables = [_table(mark) for mark in marks]
+    if not tables or None in tables:
         return None
-    if len(marks[0].args) != 2 or marks[0].kwargs.keys() - {"ids"}:
+    rows = [
+        {name: value for part in parts for name, value in part.items()}
+        for parts in product(*(table or () for table in tables))
+    ]
+    if not rows or rows[0].keys() != inspect.signature(test).parameters.keys():
         return None
-    told, given = cast("tuple[str | Sequence[str], Iterable[object]]", marks[0].args)
+
+    def every_row() -> None:
+        _play(play, rows)
+
+    return every_row
+
+
+def _table(mark: pytest.Mark) -> list[Mapping[str, object]] | None:
+    """What one mark gives its test, row by row; None where it does more, or is another."""
+    if mark.name != "parametrize" or len(mark.args) != 2 or mark.kwargs.keys() - {"ids"}:
+        return None
+    told, given = cast("tuple[str | Sequence[str], Iterable[object]]", mark.args)
     names = [name.strip() for name in told.split(",")] if isinstance(told, str) else list(told)
-    if set(names) != set(inspect.signature(test).parameters):
-        return None
     # What gives its rows but once would have none left for pytest, where this is no such table.
     if not isinstance(given, Collection):
         return None
     is_bare = isinstance(told, str) and len(names) == 1
     rows = [_values(row, is_bare=is_bare) for row in given]
-    if not rows or None in rows:
+    if None in rows:
         return None
-
-    def every_row() -> None:
-        _play(test, [dict(zip(names, row or (), strict=True)) for row in rows])
-
-    return every_row
+    return [dict(zip(names, row or (), strict=True)) for row in rows]
 
 
 def _values(row: object, *, is_bare: bool) -> _Values | None:
@@ -49,7 +73,7 @@ def _values(row: object, *, is_bare: bool) -> _Values | None:
     return (row,) if is_bare else tuple(cast("Sequence[object]", row))
 
 
-def _play(test: Callable[..., None], rows: Sequence[dict[str, object]]) -> None:
+def _play(test: Callable[..., None], rows: Sequence[Mapping[str, object]]) -> None:
     broken: list[BaseException] = []
     for number, row in enumerate(rows, start=1):
         try:
