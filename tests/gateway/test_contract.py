@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clocks import LoopClock
 from prometheus_client.parser import text_string_to_metric_families
+from rows import each_told
 from structlog.testing import capture_logs
 
 from bot.gateway import edge
@@ -136,34 +138,30 @@ def test_life_is_shown_before_any_client_gives_up() -> None:
 
 
 @pytest.mark.parametrize("overflow", ["status", "event"])
-@pytest.mark.parametrize("stream", [True, False])
-@pytest.mark.parametrize(
-    ("path", "param"),
-    [*zip(PATHS, ("messages", "prompt", "input", "messages"), strict=True)],
-)
 async def test_a_prompt_that_its_host_finds_too_long_is_no_fault_of_the_host(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    path: str,
-    param: str,
-    stream: bool,
-    overflow: OverflowAnswer,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overflow: OverflowAnswer
 ) -> None:
     # Ours is a guess; a host with another tokenizer may count more.
     monkeypatch.setattr(edge, "estimate_tokens", bool)
     config = sim("one", replace(QWEN, max_context_length=512), overflow=overflow)
+    params = dict(zip(PATHS, ("messages", "prompt", "input", "messages"), strict=True))
     async with gate(tmp_path, config) as it:
-        answer = await it.ask(path, any_form("word " * 4000, stream=stream, max_tokens=5))
-        error: Any = answer.json["error"]
-        assert answer.status == 400
-        assert "x-should-retry" not in answer.headers
-        assert "retry-after" not in answer.headers
-        if path == "/v1/messages":
-            assert error["type"] == "invalid_request_error"
-        else:
-            assert (error["code"], error["param"]) == ("context_length_exceeded", param)
-        # And the next one is answered by the same host.
-        assert (await it.ask(path, any_form(max_tokens=2))).status == 200
+        with each_told() as row:
+            for path, stream in product(PATHS, (True, False)):
+                with row(path=path, stream=stream):
+                    asked = any_form("word " * 4000, stream=stream, max_tokens=5)
+                    answer = await it.ask(path, asked)
+                    error: Any = answer.json["error"]
+                    assert answer.status == 400
+                    assert "x-should-retry" not in answer.headers
+                    assert "retry-after" not in answer.headers
+                    if path == "/v1/messages":
+                        assert error["type"] == "invalid_request_error"
+                    else:
+                        told = ("context_length_exceeded", params[path])
+                        assert (error["code"], error["param"]) == told
+                    # And the next one is answered by the same host.
+                    assert (await it.ask(path, any_form(max_tokens=2))).status == 200
 
 
 async def test_a_client_that_leaves_is_one_line_of_the_log_by_nginxs_number(

@@ -7,10 +7,12 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
+from itertools import product
 from pathlib import Path
 from typing import cast
 
 import pytest
+from rows import each_told
 
 from bot.app import utcnow
 from bot.domain.errors import ConfigError
@@ -345,9 +347,8 @@ async def test_a_foreign_name_is_told_how_it_becomes_known(tmp_path: Path) -> No
             assert (await it.ask("/v1/models", method="GET", Host=host)).status == 200
 
 
-@pytest.mark.parametrize(
-    ("headers", "is_let_in"),
-    [
+async def test_no_other_site_acts_on_admin(tmp_path: Path) -> None:
+    sites: list[tuple[dict[str, str], bool]] = [
         ({}, True),
         ({"Sec-Fetch-Site": "same-origin"}, True),
         ({"Sec-Fetch-Site": "none"}, True),
@@ -357,17 +358,17 @@ async def test_a_foreign_name_is_told_how_it_becomes_known(tmp_path: Path) -> No
         ({"Origin": "http://evil.example"}, False),
         ({"Origin": "null"}, False),
         ({"Origin": "http://localhost:3000"}, False),
-    ],
-)
-async def test_no_other_site_acts_on_admin(
-    tmp_path: Path, headers: dict[str, str], *, is_let_in: bool
-) -> None:
+    ]
     async with gate(tmp_path, sim("one", QWEN)) as it:
-        answer = await it.ask("/admin/nothing", Host="localhost:8400", **headers)
-        told = (404, "unknown_url") if is_let_in else (403, "insufficient_permissions")
-        assert (answer.status, answer.error["code"]) == told
-        # A page that is let in by `cors_origins`, or a client that sends an Origin, may ask /v1.
-        assert (await it.ask("/v1/models", method="GET", **headers)).status == 200
+        with each_told() as row:
+            for headers, is_let_in in sites:
+                with row(headers=headers, is_let_in=is_let_in):
+                    answer = await it.ask("/admin/nothing", Host="localhost:8400", **headers)
+                    told = (404, "unknown_url") if is_let_in else (403, "insufficient_permissions")
+                    assert (answer.status, answer.error["code"]) == told
+                    # A page that is let in by `cors_origins`, or a client that sends an Origin,
+                    # may ask /v1.
+                    assert (await it.ask("/v1/models", method="GET", **headers)).status == 200
 
 
 async def test_a_wider_address_needs_a_key_first(tmp_path: Path) -> None:
@@ -399,13 +400,13 @@ async def test_each_scope_opens_its_own_paths(tmp_path: Path) -> None:
         assert answer.error["code"] == "insufficient_permissions"
 
 
-@pytest.mark.parametrize("open_path", [PREFIX, "/healthz/", "/readyz/"])
-@pytest.mark.parametrize("way", ["../", "%2e%2e/", "..%2f", "..;/", "/../"])
-async def test_no_way_leads_from_an_open_path_behind_a_door(
-    tmp_path: Path, open_path: str, way: str
-) -> None:
+async def test_no_way_leads_from_an_open_path_behind_a_door(tmp_path: Path) -> None:
+    open_paths = (PREFIX, "/healthz/", "/readyz/")
+    ways = ("../", "%2e%2e/", "..%2f", "..;/", "/../")
     async with gate(tmp_path, sim("one", QWEN)) as it:
         await it.key("editor")
-        for behind in ("admin/status", "v1/models", "metrics"):
-            data = request(f"{open_path}{way}{behind}", method="GET")
-            assert (await first_reply(it.base, data))[0] in (401, 404)
+        with each_told() as row:
+            for way in product(open_paths, ways, ("admin/status", "v1/models", "metrics")):
+                with row(way=way):
+                    data = request("".join(way), method="GET")
+                    assert (await first_reply(it.base, data))[0] in (401, 404)

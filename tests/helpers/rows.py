@@ -1,7 +1,8 @@
 """The rows of a table as one test."""
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import product
 from types import FunctionType
@@ -74,13 +75,36 @@ def _values(row: object, *, is_bare: bool) -> _Values | None:
 
 
 def _play(test: Callable[..., None], rows: Sequence[Mapping[str, object]]) -> None:
+    with each_told() as row:
+        for values in rows:
+            with row(**values):
+                test(**values)
+
+
+@contextmanager
+def each_told() -> Generator[Callable[..., AbstractContextManager[None]]]:
+    """Around rows that share what they are played against; gives what stands around each of them.
+
+    Every row is played, whichever fail before it. Use as ``with each_told() as row: for kind in
+    KINDS: with row(kind=kind): ...``.
+
+    Raises:
+        BaseExceptionGroup: some rows failed; each is told with its place and its values.
+    """
     broken: list[BaseException] = []
-    for number, row in enumerate(rows, start=1):
+    played = 0
+
+    @contextmanager
+    def row(**values: object) -> Generator[None]:
+        nonlocal played
+        played += 1
         try:
-            test(**row)
+            yield
         except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
-            told = ", ".join(f"{name}={value!r}" for name, value in row.items())
-            error.add_note(f"in row {number}: {told}")
+            told = ", ".join(f"{name}={value!r}" for name, value in values.items())
+            error.add_note(f"in row {played}: {told}")
             broken.append(error)
+
+    yield row
     if broken:
-        raise BaseExceptionGroup(f"{len(broken)} of {len(rows)} rows fail", broken)
+        raise BaseExceptionGroup(f"{len(broken)} of {played} rows fail", broken)
