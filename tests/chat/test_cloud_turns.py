@@ -1,7 +1,8 @@
 """Turns beyond the LAN, over real sockets: served when no host can, paid for, told, not leaked."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -490,6 +491,23 @@ def slow(when: str = "ask") -> ChatRules:
 WANTS_QWEN = {"default": f"model: {QWEN.key}\n"}
 
 
+@asynccontextmanager
+async def slow_beside_warm(folder: Path) -> AsyncGenerator[House]:
+    """The model that is wanted loads and loads on one host; another has a second one in memory."""
+    async with house(
+        folder,
+        sim("studio", QWEN),
+        sim("laptop", GEMMA),
+        providers=cloud(zai="zai"),
+        rules=slow(),
+        personas=WANTS_QWEN,
+    ) as home:
+        await home.hosts["laptop"].preload(GEMMA.key)
+        await home.lantern.fleet.host(HostName("laptop")).probe()
+        home.hosts["studio"].faults.stall_load()
+        yield home
+
+
 async def test_a_slow_load_offers_the_cloud_and_the_asker_may_take_it(tmp_path: Path) -> None:
     async with house(
         tmp_path,
@@ -513,17 +531,7 @@ async def test_a_slow_load_offers_the_cloud_and_the_asker_may_take_it(tmp_path: 
 async def test_a_provider_that_was_offered_is_refused_once_no_words_may_leave(
     tmp_path: Path,
 ) -> None:
-    async with house(
-        tmp_path,
-        sim("studio", QWEN),
-        sim("laptop", GEMMA),
-        providers=cloud(zai="zai"),
-        rules=slow(),
-        personas=WANTS_QWEN,
-    ) as home:
-        await home.hosts["laptop"].preload(GEMMA.key)
-        await home.lantern.fleet.host(HostName("laptop")).probe()
-        home.hosts["studio"].faults.stall_load()
+    async with slow_beside_warm(tmp_path) as home:
         turns, was_taken = home.lantern.turns, list[bool]()
         last: TurnEvent | None = None
         async with turns.open(home.request("hello")) as events:
@@ -546,17 +554,7 @@ async def test_a_provider_that_was_offered_is_refused_once_no_words_may_leave(
 
 
 async def test_a_slow_load_offers_what_is_warm(tmp_path: Path) -> None:
-    async with house(
-        tmp_path,
-        sim("studio", QWEN),
-        sim("laptop", GEMMA),
-        providers=cloud(zai="zai"),
-        rules=slow(),
-        personas=WANTS_QWEN,
-    ) as home:
-        await home.hosts["laptop"].preload(GEMMA.key)
-        await home.lantern.fleet.host(HostName("laptop")).probe()
-        home.hosts["studio"].faults.stall_load()
+    async with slow_beside_warm(tmp_path) as home:
         said, was_taken = await steered(home, "hello", "warm")
         home.hosts["studio"].faults.clear()
         assert was_taken

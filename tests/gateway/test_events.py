@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from bot.policy.keys import ApiKey
 from bot.policy.ratelimit import RateRule
 from bot.sim.journal import PredictionStarted
 from bot.store.keys import KeyStore
-from tests.gateway.gate import chat, gate, viewer
+from tests.gateway.gate import Gate, Viewer, chat, gate, viewer
 from tests.helpers.house import GEMMA, QWEN, sim
 
 CHAT = "/v1/chat/completions"
@@ -87,21 +89,32 @@ async def test_a_number_of_another_process_brings_a_snapshot(tmp_path: Path, las
             assert json.loads(line.removeprefix(b"data: "))["type"] == "snapshot"
 
 
-async def test_a_load_moves_at_most_five_times_a_second(
-    tmp_path: Path, loop_clock: LoopClock
-) -> None:
+@asynccontextmanager
+async def loading_half_way(folder: Path) -> AsyncGenerator[tuple[Gate, Viewer, asyncio.TaskGroup]]:
+    """One host whose loads stop half way until told, a viewer, and what asks meanwhile."""
     async with (
-        gate(tmp_path, sim("one", QWEN)) as it,
+        gate(folder, sim("one", QWEN)) as it,
         viewer(it) as seen,
         asyncio.TaskGroup() as tasks,
     ):
-        one, host = it.house.hosts["one"], it.house.lantern.fleet.host(HostName("one"))
-        one.faults.stall_load(at=0.5)
+        it.house.hosts["one"].faults.stall_load(at=0.5)
+        yield it, seen, tasks
+
+
+async def half_loaded(it: Gate) -> None:
+    host = it.house.lantern.fleet.host(HostName("one"))
+    await host.until(lambda now: now.load is not None and now.load.fraction >= 0.5)
+
+
+async def test_a_load_moves_at_most_five_times_a_second(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    async with loading_half_way(tmp_path) as (it, seen, tasks):
         tasks.create_task(it.ask("/admin/models/load", {"modelKey": QWEN.key}))
-        await host.until(lambda now: now.load is not None and now.load.fraction >= 0.5)
+        await half_loaded(it)
         # Its host tells twenty steps: ten before this moment, and ten after it.
         loop_clock.passes(PROGRESS_S + 0.01)
-        one.faults.clear("stall_load")
+        it.house.hosts["one"].faults.clear("stall_load")
         await seen.until("model_load.end")
         steps = [e for e in seen.seen if e["type"] in ("model_load.start", "model_load.progress")]
         assert [step["type"] for step in steps] == ["model_load.start", "model_load.progress"]
@@ -158,17 +171,12 @@ async def test_requests_under_way_are_shown_with_their_speed(
 async def test_what_its_client_waited_is_told_however_its_answer_ended(
     tmp_path: Path, loop_clock: LoopClock, outcome: str
 ) -> None:
-    async with (
-        gate(tmp_path, sim("one", QWEN)) as it,
-        viewer(it) as seen,
-        asyncio.TaskGroup() as tasks,
-    ):
-        one, host = it.house.hosts["one"], it.house.lantern.fleet.host(HostName("one"))
-        one.faults.stall_load(at=0.5)
+    async with loading_half_way(tmp_path) as (it, seen, tasks):
+        one = it.house.hosts["one"]
         one.faults.stall_after_tokens(8)
         with capture_logs() as logs:
             asking = tasks.create_task(it.ask(CHAT, chat(QWEN.key, stream=True)))
-            await host.until(lambda now: now.load is not None and now.load.fraction >= 0.5)
+            await half_loaded(it)
             loop_clock.passes(4.0)
             one.faults.clear("stall_load")
             first = await seen.until("request.first_token")
