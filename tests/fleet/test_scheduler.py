@@ -1533,6 +1533,52 @@ def test_nobody_is_overtaken_beyond_their_patience_by_what_came_after_they_had_a
     assert play.ask("late", "one") == []
 
 
+@pytest.mark.parametrize(("after_s", "is_kept"), [(19, False), (21, True)])
+def test_what_is_at_rest_costs_its_load_as_well_before_it_is_kept_free(
+    after_s: float, is_kept: bool
+) -> None:
+    play = up_with(model("one", gb=4), model("two", gb=4), model("big", gb=8), memory_gb=11)
+    play.ask("a", "big")
+    play.loaded(seconds=10.0)
+    play.leave("a")
+    play.ask("b", "one")
+    play.unloaded()
+    play.loaded(seconds=10.0)
+    play.leave("b")
+    # Until this load is over nothing leaves for the next one.
+    assert play.ask("c", "two") == ["load two"]
+    assert play.ask("bob", "big") == []
+    play.after(after_s).tick()
+    assert play.ask("late", "one") == ([] if is_kept else ["grant late one"])
+
+
+def test_what_came_of_late_and_stays_prolongs_nobodys_patience() -> None:
+    play = up_with("one", "two", "three", "four", max_loaded=2)
+    play.ask("ada", "one")
+    play.loaded(seconds=30.0)
+    play.appears("three")
+    play.up()
+    play.ask("bob", "two", wait=60.0)
+    play.after(14).vanishes("three")
+    play.appears("four")
+    play.up()
+    play.after(1).tick()
+    assert play.ask("late", "one") == []
+
+
+def test_of_two_that_are_to_leave_the_later_one_counts() -> None:
+    play = up_with(model("one", gb=4), model("two", gb=4), model("big", gb=8), memory_gb=11)
+    play.ask("ada", "one")
+    play.loaded(seconds=30.0)
+    assert play.ask("eve", "two") == ["load two"]
+    play.ask("bob", "big", wait=120.0)
+    assert play.loaded(seconds=30.0) == ["grant eve two"]
+    assert play.ask("next", "one") == ["grant next one"]
+    play.leave("next")
+    play.after(30).tick()
+    assert play.ask("late", "one") == []
+
+
 def test_who_comes_from_another_host_brings_the_time_it_waited() -> None:
     play = up_with("one", slots=1)
     play.ask("ada", "one")
