@@ -70,7 +70,7 @@ class Waiter:
         is_cut = is_cut or (is_stuck and self.is_joined)
         return limit_s is not None and is_cut and now - self.asked_at >= limit_s
 
-    def is_impatient(self, now: float, came_at: float = 0.0) -> bool:
+    def is_impatient(self, now: float, came_at: float) -> bool:
         """Has it been overtaken as long as anybody may be?
 
         A quarter of its longest wait: what is left must do for the others to finish and the load.
