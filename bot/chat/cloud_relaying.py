@@ -83,8 +83,11 @@ async def relay_by_provider(
         await sink.waits(step)
 
     listener = Listener(sent, hear, again, notice, queued)
-    end = await serve(
-        providers, name, ask, relay.tries, listener, is_last=is_last, is_hurried=is_hurried
-    )
+    try:
+        await serve(
+            providers, name, ask, relay.tries, listener, is_last=is_last, is_hurried=is_hurried
+        )
+    finally:
+        # As the ledger has it, also of what broke off before its provider told what it counted.
+        relay.usage = relay.tries.usage
     relay.has_written = True
-    relay.usage = end.usage

@@ -85,8 +85,14 @@ class CloudServing:
                 is_hurried=is_hurried,
             )
         finally:
-            # What failed calls cost is paid all the same.
-            draft.so_far = replace(draft.so_far, cost_micro_usd=question.cost_micro_usd)
+            # What failed calls cost is paid all the same; what is told is what the ledger has, also
+            # of an answer that was stopped or cut before its provider told what it counted.
+            draft.so_far = replace(
+                draft.so_far,
+                usage=question.usage,
+                cost_micro_usd=question.cost_micro_usd,
+                is_cost_estimated=question.is_cost_estimated,
+            )
 
     async def _ask(self, name: ProviderName, job: Job, draft: Draft) -> CloudAsk:
         """The job as this provider is asked; what must be left out of it is told."""

@@ -237,6 +237,7 @@ class Relaying:
             usage=usage,
             timing=timing,
             cost_micro_usd=relay.tries.cost_micro_usd,
+            is_cost_estimated=relay.tries.is_cost_estimated,
             route=relay.route,
             attempts=tuple(relay.flight.attempts),
             choice_reason=request.resolved.model_reason,

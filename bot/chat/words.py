@@ -265,8 +265,13 @@ def cloud_mark(receipt: Receipt) -> str:
     parts = [receipt_mark(receipt)] if receipt_mark(receipt) else []
     # Also of calls that failed before a host of ours answered.
     if receipt.cost_micro_usd:
-        parts.append(cost_text(receipt.cost_micro_usd))
+        parts.append(_spent_text(receipt))
     return " · ".join(parts)
+
+
+def _spent_text(receipt: Receipt) -> str:
+    about = "~" if receipt.is_cost_estimated else ""
+    return about + cost_text(receipt.cost_micro_usd)
 
 
 def receipt_mark(receipt: Receipt | None) -> str:
@@ -390,10 +395,9 @@ def why_text(turn: Turn, reader: UserId | None = None) -> str:
     # 0.0084 ¢"; and a provider that declined at once was said to have answered.
     by = f"{'Answered by' if turn.reply_text else 'Asked'}: {footer(receipt)}"
     if receipt.model is None:
-        spent = receipt.cost_micro_usd
         by = (
-            f"Nobody answered; what was tried cost {cost_text(spent)}."
-            if spent
+            f"Nobody answered; what was tried cost {_spent_text(receipt)}."
+            if receipt.cost_micro_usd
             else "Nobody answered."
         )
     lines = [
@@ -579,7 +583,7 @@ def usage_text(report: UsageReport) -> str:
     ]
     if total.tokens_per_s:
         lines.append(f"Speed: {total.tokens_per_s:.0f} tok/s on average")
-    lines.append(f"Cost: {dollars_text(total.cost_micro_usd)}{_cost_notes(total)}")
+    lines.append(f"Cost: {_line_cost(total)}{_cost_notes(total)}")
     if report.avoided_micro_usd:
         lines.append(
             f"Saved by answering here: {dollars_text(report.avoided_micro_usd)} "
@@ -594,12 +598,12 @@ def usage_text(report: UsageReport) -> str:
             lines.append(f"{head}: {dollars_text(account.spent_micro_usd)} spent, no limit")
     lines.extend(
         f"• ☁ {line.name}: {counted(line.cloud_answers, 'answer')}, "
-        + ("plan" if line.plan_calls == line.cloud_calls else dollars_text(line.cost_micro_usd))
+        + ("plan" if line.plan_calls == line.cloud_calls else _line_cost(line))
         for line in report.providers
     )
     lines.extend(
         f"• `{line.name}`: {_turns_words(line)}, {counted(line.completion_tokens, 'token')} written"
-        + (f", {dollars_text(line.cost_micro_usd)}" if line.cost_micro_usd else "")
+        + (f", {_line_cost(line)}" if line.cost_micro_usd else "")
         for line in report.lines
     )
     return "\n".join(lines)
@@ -612,6 +616,10 @@ def _turns_words(line: UsageLine) -> str:
         (line.cached_turns, f"{counted(line.cached_turns, 'answer')} from the cache"),
     )
     return " + ".join(words for number, words in parts if number) or "no answers"
+
+
+def _line_cost(line: UsageLine) -> str:
+    return f"{'~' if line.assumed_micro_usd else ''}{dollars_text(line.cost_micro_usd)}"
 
 
 def _cost_notes(line: UsageLine) -> str:

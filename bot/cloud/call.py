@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from bot.domain.chat import Endpoint, InferenceRequest, Message, Verbatim
+from bot.domain.chat import Endpoint, InferenceRequest, Message, Usage, Verbatim
 from bot.domain.cloud import Price, Settlement
 from bot.domain.errors import BotError, Bug, FailureKind, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, Silence, StreamEnd, TextDelta
@@ -76,6 +76,8 @@ class ProviderCall:
     """Did any reasoning come?"""
     cost_micro_usd: int = 0
     """What it cost, once it is settled."""
+    usage: Usage = field(default_factory=Usage)
+    """By what it is charged, once it is settled: the one count of it, here and in the ledger."""
     _deltas: list[TextDelta | ReasoningDelta] = field(
         default_factory=list[TextDelta | ReasoningDelta]
     )
@@ -152,7 +154,7 @@ class ProviderCall:
         if self.end is None and self._was_free(error):
             return Settlement(self.number, "nothing")
         told = None if self.end is None else self.end.usage
-        usage = charged_usage(self.prompt_tokens, self._deltas, told)
+        usage = self.usage = charged_usage(self.prompt_tokens, self._deltas, told)
         step, self.cost_micro_usd = cost_of(self.price, usage)
         return Settlement(
             number=self.number,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from bot.cloud.call import CloudAsk, ProviderCall
 from bot.cloud.deployment import TellPlace
 from bot.cloud.providers import Providers, unheard
+from bot.domain.chat import Usage
 from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefused, Unavailable
 from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ProviderName
@@ -50,6 +51,10 @@ class ProviderTries:
     """The loop's time after which it waits in no line; None while it waited in none."""
     cost_micro_usd: int = 0
     """Of all its calls, those that failed included."""
+    is_cost_estimated: bool = False
+    """Did a provider not tell what it counted, of any of them that cost something?"""
+    usage: Usage = field(default_factory=Usage)
+    """By what the newest of them is charged, once it is settled."""
     news: str = ""
     """To be said as soon as the provider that failed has been asked again."""
 
@@ -60,6 +65,13 @@ class ProviderTries:
         # One limit for the whole question: nobody waits it out once at each provider.
         self.patient_until = self.patient_until or now + max_wait_s
         return min(self.patient_until, self.due or self.patient_until)
+
+    def paid(self, call: ProviderCall) -> None:
+        """A call is settled."""
+        self.usage = call.usage
+        self.cost_micro_usd += call.cost_micro_usd
+        if call.cost_micro_usd and call.usage.estimated:
+            self.is_cost_estimated = True
 
     def may_repeat(self, name: ProviderName, providers: Providers) -> bool:
         """Is a provider asked once more now that nobody fresh is left? It is then counted."""
@@ -125,7 +137,7 @@ async def serve(
             words = f"{name} was not asked: no word had come within {FIRST_WORD_S:.0f} s."
             raise Unavailable(words, FailureKind.TIMEOUT)
         until = question.patience(now, providers.config(name).max_wait_s, is_hurried=is_hurried)
-        call = None
+        call, question.usage = None, Usage()
         asked = question.asked.setdefault(name, Counter())
         deployment = providers.next_deployment(name, asked)
         number = deployment.config.deployment
@@ -145,7 +157,7 @@ async def serve(
             ask = fixed
         finally:
             if call is not None:
-                question.cost_micro_usd += call.cost_micro_usd
+                question.paid(call)
 
 
 async def _answer(

@@ -380,6 +380,8 @@ class Receipt:
     timing: Timing = Timing()
     finish: FinishReason = "stop"
     cost_micro_usd: int = 0
+    is_cost_estimated: bool = False
+    """Some of it was counted here, since a provider did not tell what it counted."""
     route: Route = Route()
     attempts: tuple[Rejection, ...] = ()
     """Who was asked and failed, in order."""

@@ -138,7 +138,9 @@ def added(before: Turn, more: Turn) -> Turn:
     receipt, old = more.receipt, before.receipt
     if receipt is not None and old is not None:
         both = continued(old, receipt)
-        receipt = both if more.reply_text else replace(old, cost_micro_usd=both.cost_micro_usd)
+        spent, is_estimated = both.cost_micro_usd, both.is_cost_estimated
+        vain = replace(old, cost_micro_usd=spent, is_cost_estimated=is_estimated)
+        receipt = both if more.reply_text else vain
     # It has words, whatever became of those that were to follow.
     status = "partial" if more.status == "failed" else more.status
     return replace(
@@ -169,6 +171,7 @@ def continued(before: Receipt, after: Receipt) -> Receipt:
             after.timing, generation_s=before.timing.generation_s + after.timing.generation_s
         ),
         cost_micro_usd=before.cost_micro_usd + after.cost_micro_usd,
+        is_cost_estimated=before.is_cost_estimated or after.is_cost_estimated,
         notices=tuple(
             dict.fromkeys(
                 notice for notice in (*before.notices, *after.notices) if notice != STOPPED

@@ -15,7 +15,7 @@ from bot.app import utcnow
 from bot.chat.planning import ChatRules
 from bot.chat.standing import instead_words
 from bot.chat.turns import PRIVATE_WORDS
-from bot.chat.words import why_text
+from bot.chat.words import cost_text, footer, usage_text, why_text
 from bot.cloud.providers import Providers
 from bot.domain.chat import Attachment, Place, Quote, Receipt, TurnKind, TurnRequest
 from bot.domain.cloud import ProviderConfig, ProviderNews
@@ -39,7 +39,7 @@ from bot.domain.events import (
 from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, UserId
 from bot.fleet.binding import LOOK_AFTER_S
 from bot.policy.access import EVERY_RIGHT
-from bot.policy.budget import BudgetRules
+from bot.policy.budget import BudgetRules, dollars_text
 from bot.policy.offers import SlowRules
 from bot.sim.journal import PredictionCut, PredictionStarted
 from bot.sim.models import GB
@@ -232,6 +232,43 @@ async def test_an_answer_that_breaks_is_kept_and_nobody_else_goes_on(tmp_path: P
         assert stored is not None
         assert (stored.reply_text, stored.status) == (said.text, "partial")
         assert 0 < said.receipt.cost_micro_usd == await booked(home)
+
+
+@pytest.mark.parametrize("how", ["stopped", "cut"])
+async def test_what_no_provider_counted_is_told_as_the_ledger_has_it_and_as_estimated(
+    tmp_path: Path, how: str
+) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai")) as home:
+        turns, said = home.lantern.turns, Said()
+        if how == "cut":
+            home.doubles["zai"].faults.set("cut", after_tokens=5)
+        # Written in one piece a word has more tokens than pieces.
+        text = "[[say Incomprehensibilities extraordinarily counterrevolutionary.]]"
+        async with turns.open(home.request(text)) as events:
+            async for event in events:
+                said.events.append(event)
+                if how == "stopped" and isinstance(event, TextDelta):
+                    turns.stop(PLACE.conversation)
+        assert isinstance(said.last, Stopped)
+        receipt, report = said.receipt, await home.lantern.tally.report("today", "me", ADA, None)
+        total = report.total
+        assert receipt.usage.completion_tokens == total.completion_tokens > 0
+        assert receipt.cost_micro_usd == total.cost_micro_usd == total.assumed_micro_usd > 0
+        assert receipt.usage.estimated
+        assert receipt.is_cost_estimated
+        spent = f"~{cost_text(receipt.cost_micro_usd)}"
+        stored = await turns.store.get(said.turn)
+        assert stored is not None
+        assert spent in footer(receipt)
+        assert spent in why_text(stored)
+        assert f"Cost: ~{dollars_text(total.cost_micro_usd)}" in usage_text(report)
+
+
+async def test_a_whole_answer_costs_what_its_provider_told(tmp_path: Path) -> None:
+    async with house(tmp_path, providers=cloud(zai="zai")) as home:
+        receipt = await receipt_of(home, "hello")
+        assert (receipt.is_cost_estimated, "~" in footer(receipt)) == (False, False)
+        assert receipt.cost_micro_usd == await billed(home)
 
 
 async def test_a_refusal_is_shown_and_not_shopped_around(tmp_path: Path) -> None:
