@@ -148,10 +148,16 @@ class Memory(commands.Cog):
             raise RequestRefused(f"There is no fact {forget} of yours; `/memories` lists them.")
         facts = await self._people.facts(user)
         kept = await kept_here(self._lantern, (fact.said for fact in facts))
-        lines = [f"`{fact.number}` {'🔒 ' * (fact.said in kept)}{fact.said.text}" for fact in facts]
+        lines = (
+            [] if forget is None else [told(f"🧹 Fact {forget} is forgotten.", interaction.locale)]
+        )
+        lines += [
+            f"`{fact.number}` {'🔒 ' * (fact.said in kept)}{fact.said.text}" for fact in facts
+        ]
         lines += [told(f"-# {KEPT_HERE}.", interaction.locale)] * bool(kept)
         none = told("I remember nothing about you. `/remember` does.", interaction.locale)
-        await say(interaction, "\n".join(lines) or none, is_ours=False)
+        lines += [] if facts else [none]
+        await say(interaction, "\n".join(lines), is_ours=False)
 
     @memories.autocomplete("forget")
     async def _facts(

@@ -10,7 +10,7 @@ from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
 from bot.chat.taken_back import TakenBack, unquoted
 from bot.domain.chat import Message, Quote, Turn, TurnRequest
-from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.errors import NotPermitted, RequestRefused, WordsGone
 from bot.domain.events import Queued
 from bot.domain.ids import TurnId, UserId
 from bot.policy.access import check_text
@@ -26,7 +26,6 @@ FORGOTTEN = "It was asked before `/history forget`, and so it is forgotten, too;
 TAKEN_BACK = (
     "What this quotes or goes on from was deleted while it waited, so nothing was sent. Ask again."
 )
-FACT_GONE = "A remembered fact was forgotten while this waited, so nothing was sent. Ask again."
 
 
 class Beginnings:
@@ -176,7 +175,7 @@ class Beginnings:
         async def judge(messages: Sequence[Message]) -> Consent:
             # Without words it is only asked whether any may leave: they are made anew before.
             if not await allowed() and messages:
-                raise RequestRefused(TAKEN_BACK)
+                raise WordsGone(TAKEN_BACK)
             return await self._consents.judge(resolved, request, said, messages, turn_id)
 
         consent = await judge(())
@@ -205,31 +204,20 @@ class Beginnings:
         for message_id in gone:
             await self._people.unquote(message_id)
         # Anew: what is judged and looked for as it is sent are the words that are left.
-        return await self._asking(
-            asking.resolved,
-            asking.branch,
-            unquoted(request, gone),
-            asking.payer,
-            asking.turn,
-            asking.redone,
-            asking.since,
-        )
+        return await self._anew(asking, asking.branch, unquoted(request, gone), asking.since)
 
     async def _is_whole(self, request: TurnRequest, branch: Sequence[Turn]) -> bool:
-        """Are all turns before this question stored, still?
+        """Are all turns before this question stored, still, and all facts it is told?
 
         Raises:
-            RequestRefused: what it quotes, replies to or was told of is not.
+            RequestRefused: what it quotes or replies to is not.
         """
         before = frozenset(turn.id for turn in branch)
         gone = before - await self._store.still_stored(before)
         if self._taken_back.gone_from(request) or request.parent in gone:
             raise RequestRefused(TAKEN_BACK)
-        if request.facts:
-            known = {fact.said for fact in await self._people.facts(request.user)}
-            if not known.issuperset(request.facts):
-                raise RequestRefused(FACT_GONE)
-        return not gone
+        facts = await self._people.facts(request.user) if request.facts else ()
+        return not gone and {fact.said for fact in facts}.issuperset(request.facts)
 
     async def _with_facts(
         self, resolved: Resolved, request: TurnRequest, said: Sequence[Turn]
@@ -292,15 +280,16 @@ class Beginnings:
         # Read by its own id: a retry may have taken a place among those before it meanwhile.
         line = await self._store.branch(asking.turn, text_bytes=text_bytes)
         # An answer that is gone on with stands in its own branch.
-        is_more = asking.branch[-1].id == asking.turn
+        is_more = bool(asking.branch) and asking.branch[-1].id == asking.turn
+        branch = self._as_shown(line if is_more else line[:-1])
+        return await self._anew(asking, branch, asking.request, since)
+
+    async def _anew(
+        self, asking: Asking, branch: tuple[Turn, ...], request: TurnRequest, since: int
+    ) -> Asking:
+        """The same question with what is left of its branch or of its words; judged anew."""
         return await self._asking(
-            asking.resolved,
-            self._as_shown(line if is_more else line[:-1]),
-            asking.request,
-            asking.payer,
-            asking.turn,
-            asking.redone,
-            since,
+            asking.resolved, branch, request, asking.payer, asking.turn, asking.redone, since
         )
 
 

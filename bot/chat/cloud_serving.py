@@ -9,7 +9,7 @@ from bot.cloud.call import CloudAsk
 from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, ProviderTries, serve
 from bot.domain.chat import Candidate
-from bot.domain.errors import Bug, Unavailable
+from bot.domain.errors import Bug, Unavailable, WordsGone
 from bot.domain.events import Queued, Reading
 from bot.domain.ids import ProviderName
 from bot.policy.context import alternating, blind
@@ -55,8 +55,6 @@ class CloudServing:
         """
         if not isinstance(job.asking.consent, CloudConsent):
             raise Bug(f"words without consent were about to be sent to {name}")
-        job = await job.admitted()
-        ask = await self._ask(name, job, draft)
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
 
@@ -65,7 +63,7 @@ class CloudServing:
 
         async def sent() -> None:
             draft.granted(candidate, loop.time() - asked_at)
-            await draft.emit(Reading(candidate, job.prompt_tokens, candidate.seconds))
+            await draft.emit(Reading(candidate, admitted.prompt_tokens, candidate.seconds))
             draft.sent()
 
         async def again(error: Unavailable) -> None:
@@ -74,16 +72,24 @@ class CloudServing:
             draft.failed(candidate, error)
 
         listener = Listener(sent, draft.hear, again, draft.notice, queued)
+        is_anew = True
         try:
-            await serve(
-                self._providers,
-                name,
-                ask,
-                question,
-                listener,
-                is_last=is_last,
-                is_hurried=is_hurried,
-            )
+            while is_anew:
+                admitted = await job.admitted()
+                ask, is_anew = await self._ask(name, admitted, draft), False
+                try:
+                    await serve(
+                        self._providers,
+                        name,
+                        ask,
+                        question,
+                        listener,
+                        is_last=is_last,
+                        is_hurried=is_hurried,
+                    )
+                except WordsGone:
+                    # While it waited for its place: without those words it goes as well.
+                    is_anew = True
         finally:
             # What failed calls cost is paid all the same; what is told is what the ledger has, also
             # of an answer that was stopped or cut before its provider told what it counted.

@@ -165,6 +165,10 @@ class PromptTooLong(RequestRefused):
         self.needed = needed
 
 
+class WordsGone(RequestRefused):
+    """What was about to be sent holds words that were taken back; made anew it may be."""
+
+
 class RequestCancelled(RequestRefused):
     """An admin ended a client's request."""
 

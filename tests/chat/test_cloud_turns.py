@@ -804,6 +804,33 @@ async def test_whoever_waits_at_a_provider_is_told_each_place_in_its_line(tmp_pa
         assert sorted(task.result() for task in waiting) == [[1], [2, 1]]
 
 
+async def test_a_fact_forgotten_in_a_providers_line_is_not_sent_and_its_question_is(
+    tmp_path: Path,
+) -> None:
+    async with house(
+        tmp_path, providers=cloud(zai="zai"), provider_changes={"max_concurrent": 1}
+    ) as home:
+        (zai,) = home.lantern.providers.deployments(ProviderName("zai"))
+        people = home.lantern.people
+
+        async def unheard(_: int) -> None:
+            """Whoever is in waits for no place."""
+
+        await zai.gate.enter("somebody", 0.0, unheard)
+        await people.remember(Quote("my cat is Tom", ADA, "Ada", PLACE, 1))
+        (fact,) = await people.facts(ADA)
+        said = Said()
+        async with home.lantern.turns.open(home.request("who is it?")) as events:
+            async for event in events:
+                said.events.append(event)
+                if isinstance(event, Queued):
+                    await people.drop(ADA, fact.number)
+                    zai.gate.leave("somebody")
+        assert isinstance(said.last, Finished)
+        assert "who is it?" in heard(home)
+        assert "Tom" not in heard(home)
+
+
 # --- before anybody is paid, and in which order ----------------------------------------------
 
 

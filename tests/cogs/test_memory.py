@@ -295,8 +295,10 @@ async def test_facts_are_kept_listed_and_forgotten_by_their_person(cog: Memory) 
     assert "[bank](" not in said_to(await give(cog, "memories"))[0]
     choices = await facts._params["forget"].autocomplete(cog, interaction_of(), "TEA")
     assert [choice.value for choice in choices] == [1]
-    await give(cog, "memories", 2)
-    assert "remember nothing" in said_to(await give(cog, "memories", 1))[0]
+    (left,) = said_to(await give(cog, "memories", 2))
+    assert left.startswith("🧹 Fact 2 is forgotten.\n`1` ")
+    (last,) = said_to(await give(cog, "memories", 1))
+    assert last == "🧹 Fact 1 is forgotten.\nI remember nothing about you. `/remember` does."
 
 
 async def test_of_a_fact_said_in_private_its_person_is_told_where_it_is_told(cog: Memory) -> None:
