@@ -1,7 +1,7 @@
 """Plays turns into messages: gives a turn's events to its view, lets a writer show it."""
 
 import asyncio
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +21,7 @@ from bot.domain.events import (
     TurnEvent,
     Way,
 )
-from bot.domain.ids import TurnId
+from bot.domain.ids import PersonaName, TurnId
 from bot.policy.speakers import speaker_of
 from bot.store.beside import Answers
 from bot.store.replies import ReplyStore
@@ -359,11 +359,11 @@ class _Reply:
             self._look_again()
 
     async def _close_cloud(self) -> None:
-        """Offers no provider any longer once a mark keeps the words here."""
-        seen = self._privacy.changes
+        """Offers no provider any longer once a mark, or a persona, keeps the words here."""
+        seen = self._marks()
         while not self._view.is_over and not self._view.length:
             await asyncio.sleep(MARKS_S)
-            now, turn = self._privacy.changes, self._view.turn
+            now, turn = self._marks(), self._view.turn
             # Not judged at each look: a disk that is busy for a moment would take the way as well.
             if now == seen or turn is None or not self._view.offers_cloud:
                 continue
@@ -375,6 +375,10 @@ class _Reply:
                 self._view.close_way("cloud")
                 self._writer.poke()
             seen = now
+
+    def _marks(self) -> tuple[int, Mapping[PersonaName, bool]]:
+        """Differs from before where words that might leave may have to stay by now."""
+        return self._privacy.changes, self._shelf.local_only
 
     def _look_again(self) -> None:
         """What is shown may read otherwise by now, though nothing has happened."""

@@ -214,9 +214,9 @@ def test_a_provider_that_may_not_be_asked_any_more_is_refused_and_offered_no_lon
     assert said_to(interaction)[0].startswith("❌ ☁ zai cannot" if is_open else "❌ That offer")
 
 
-@pytest.mark.parametrize("is_marked", [True, False])
+@pytest.mark.parametrize("closed_by", ["mark", "persona", ""])
 def test_a_provider_that_is_offered_goes_without_a_press_once_no_words_may_leave(
-    *, is_marked: bool
+    closed_by: str,
 ) -> None:
     cloud = Candidate(MODEL, provider=ProviderName("zai"))
     here = Candidate(MODEL, HOST)
@@ -237,14 +237,16 @@ def test_a_provider_that_is_offered_goes_without_a_press_once_no_words_may_leave
             await asyncio.sleep(4)
             look()
             turns.refusal = NotPermitted("☁ zai cannot be asked here: its place is local only.")
-            lantern.privacy.changes += is_marked
+            lantern.privacy.changes += closed_by == "mark"
+            if closed_by == "persona":
+                lantern.shelf.local_only = {PersonaName("sage"): True}
             await asyncio.sleep(2)
             look()
         return shown
 
     before, after = play(story())
     assert Act.CLOUD in before.acts
-    assert (Act.CLOUD in after.acts, "☁ zai" in after.content) == (not is_marked,) * 2
+    assert (Act.CLOUD in after.acts, "☁ zai" in after.content) == (not closed_by,) * 2
     assert Act.WARM in after.acts
 
 
