@@ -83,7 +83,7 @@ def nobody_words(
     failed = (*route.rejected, *attempts)
     standing = _standing_of(failed)
     more = "".join(f" {words}" for words in (away, chosen) if words)
-    more += f" These words are local only ({kept_home})." if kept_home else ""
+    more += f" These words stay on the LAN ({kept_home})." if kept_home else ""
     if not standing:
         none = "is set up" if model == AUTO else f"has `{model}`; `/model` shows what there is"
         return f"No machine here {none}.{more} (`/why`)"

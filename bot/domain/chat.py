@@ -96,6 +96,8 @@ class Origin:
     turn: TurnId | None = None
     said_at_ms: int | None = None
     """When, where that is not the turn's own time; UTC milliseconds."""
+    asked_in: Place | None = None
+    """Of a question's own words: where it is asked."""
 
 
 @value

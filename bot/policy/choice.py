@@ -9,7 +9,7 @@ from bot.domain.ids import PlaceId, ProviderName, UserId
 from bot.domain.personas import Persona
 from bot.domain.values import value
 from bot.policy.names import shown_name
-from bot.policy.privacy import OPENS_OWN, Marks
+from bot.policy.privacy import OPENS_OWN, Marks, why_place
 
 Scope = Literal["me", "thread", "channel", "server"]
 """For whom a choice of model or persona holds.
@@ -150,13 +150,4 @@ def why_at_home(persona: Persona, place: Place, user: UserId | None, marks: Mark
         return f"persona {shown_name(persona.name)} is local only; choose another by `/persona`"
     if user in marks.people:
         return f"you keep your own words local only; {OPENS_OWN}"
-    # First the widest: a server's choice is judged for the server as a place of its own.
-    for what, at in (
-        ("server", place.server),
-        ("channel", place.channel),
-        ("thread", place.thread),
-    ):
-        if at in marks.places:
-            scope = "server" if what == "server" else "channel"
-            return f"this {what} is local only; `/settings local_only:off scope:{scope}` opens it"
-    return ""
+    return "; ".join(filter(None, why_place(place, marks)))

@@ -47,10 +47,6 @@ _CALLED: Mapping[OriginKind, str] = {
 _ANOTHER = "choose another by `/persona`"
 OPENS_OWN = "`/settings local_only:off` opens them"
 """Of a person's own words."""
-_OPENS_PLACE = (
-    "an admin can open it by `/settings local_only:off scope:channel`, or with `scope:server`"
-)
-
 _WAY_ROUND: Mapping[OriginKind, str] = {
     "own": "",
     "earlier": "`/reset` begins afresh without it",
@@ -159,7 +155,7 @@ def origins_of_request(
     With its ``turn`` it stays private once it was, whatever is opened while it waits.
     """
     places = _places(request.place)
-    own = Origin("own", places, request.user, persona, turn, request.said_at_ms)
+    own = Origin("own", places, request.user, persona, turn, request.said_at_ms, request.place)
     quotes = (_quoted(quote, persona) for quote in request.quotes)
     return (own, *quotes, *(_quoted(fact, persona, "fact") for fact in request.facts))
 
@@ -232,7 +228,7 @@ def consent_to_cloud(
         if reason:
             is_told = origin.turn is not None or origin.said_at_ms is not None
             is_earlier = is_told and origin.kind != "own"
-            return LocalOnly(f"{_CALLED[origin.kind]}: {reason}", is_earlier, way_out)
+            return LocalOnly(reason, is_earlier, way_out)
     allowed = None if persona.cloud is None else frozenset(persona.cloud)
     return CloudConsent(frozenset(messages), allowed, seal=_SEAL)
 
@@ -281,23 +277,40 @@ def _why_private(
     origin: Origin, personas: Mapping[PersonaName, bool], marks: Marks
 ) -> tuple[str, str]:
     """Why words of this origin stay here, and what its asker can do; twice nothing where none."""
-    way_out = _WAY_ROUND[origin.kind]
+    way_out, called = _WAY_ROUND[origin.kind], _CALLED[origin.kind]
     if personas.get(origin.persona, True):
-        return f"persona {shown_name(origin.persona)} is local only or unknown", way_out
+        return f"{called}: persona {shown_name(origin.persona)} is local only or unknown", way_out
     user = origin.user
     if user is not None and (user not in marks.asked.people or user in marks.people):
-        return "its author keeps their words here", way_out or OPENS_OWN
+        return f"{called}: its author keeps their words here", way_out or OPENS_OWN
     for place in origin.places:
         if place is None or place not in marks.asked.places:
-            return "nobody knows whether its place is local only", way_out
+            return f"{called}: nobody knows whether its place is local only", way_out
+        if place in marks.places and origin.asked_in is not None:
+            return why_place(origin.asked_in, marks)
         if place in marks.places:
-            return "its place is local only", way_out or _OPENS_PLACE
+            return f"{called}: its place is local only", way_out
     is_marked = origin.turn in marks.turns or origin.turn not in marks.asked.turns
     said_at_ms = origin.said_at_ms
     if (origin.turn is not None and is_marked) or (
         said_at_ms is not None and _was_private(origin, said_at_ms, marks)
     ):
-        return "it was said in private", way_out or "ask it once more"
+        return f"{called}: it was said in private", way_out or "ask it once more"
+    return "", ""
+
+
+def why_place(place: Place, marks: Marks) -> tuple[str, str]:
+    """Which mark of a place keeps words said there, and what opens it; twice nothing where none."""
+    # First the widest: a server's choice is judged for the server as a place of its own.
+    for what, at in (
+        ("server", place.server),
+        ("channel", place.channel),
+        ("thread", place.thread),
+    ):
+        if at in marks.places:
+            scope = "server" if what == "server" else "channel"
+            way_out = f"`/settings local_only:off scope:{scope}` opens it"
+            return f"this {what} is local only", way_out
     return "", ""
 
 

@@ -350,7 +350,7 @@ async def test_a_spent_budget_is_told_and_stops_no_host(tmp_path: Path) -> None:
 def assert_kept_here(home: House, said: Said) -> None:
     assert isinstance(said.last, Failed), said.last
     assert isinstance(said.last.error, NoCandidates)
-    assert "local only" in said.last.error.user_message
+    assert "stay on the LAN" in said.last.error.user_message
     assert heard(home) == ""
 
 
@@ -576,7 +576,7 @@ async def test_a_provider_that_was_offered_is_refused_once_no_words_may_leave(
                 if isinstance(event, Offered):
                     await turns.check_way(event.turn, "cloud")
                     await home.lantern.privacy.mark("place", PLACE.channel)
-                    with pytest.raises(NotPermitted, match="its place is local only; an admin can"):
+                    with pytest.raises(NotPermitted, match="here: this channel is local only;"):
                         await turns.check_way(event.turn, "cloud")
                     await turns.check_way(event.turn, "cloud")
                     await turns.check_way(event.turn, "warm")
@@ -1064,7 +1064,7 @@ async def test_a_channel_closed_while_its_question_is_on_its_way_sends_nothing(
         assert heard(home) == ""
         # Not only that it is "not asked": who closed the channel meanwhile was somebody else.
         assert isinstance(said.last, Failed)
-        words = "zai was not asked (this message: its place is local only; an admin can open it"
+        words = "zai was not asked (this channel is local only; `/settings local_only:off"
         assert words in said.last.error.user_message
 
 
@@ -1284,7 +1284,7 @@ async def test_a_message_too_long_for_everybody_it_may_go_to_is_refused_with_the
         assert isinstance(said.last.error, PromptTooLong)
         words = said.last.error.user_message
         assert "your hosts read at most 32,768" in words
-        assert ("and it stays here: this message: its place is local only" in words) == is_marked
+        assert ("and it stays here: this channel is local only" in words) == is_marked
         assert heard(home) == ""
 
 

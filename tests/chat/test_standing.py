@@ -217,7 +217,7 @@ def test_words_that_stay_home_say_why() -> None:
     words = nobody_words(Route((), off("alpha")), (), model=AUTO, kept_home="sage is local only")
     assert words == (
         "No machine can answer right now: alpha is off. "
-        "These words are local only (sage is local only). (`/why`)"
+        "These words stay on the LAN (sage is local only). (`/why`)"
     )
     assert nobody_words(Route(), (), model=AUTO) == "No machine here is set up. (`/why`)"
 

@@ -651,10 +651,10 @@ HALF_ENGLISH = (
     ("❌ `Notes; v2: new, last.txt` has no text in it.",
      "❌ `Notes; v2: new, last.txt` enthält keinen Text."),
     ("❌ The message and its answer need about 9,000 tokens, but your hosts read at most 8,192, "
-     "and it stays here: this message: its place is local only. Shorten it, or choose a model with "
+     "and it stays here: this channel is local only. Shorten it, or choose a model with "
      "a larger context.",
      "❌ Die Nachricht und ihre Antwort brauchen etwa 9.000 Tokens, aber deine Rechner lesen "
-     "höchstens 8.192, und sie bleibt hier: diese Nachricht: ihr Ort bleibt lokal. Kürze sie, oder "
+     "höchstens 8.192, und sie bleibt hier: dieser Kanal bleibt lokal. Kürze sie, oder "
      "wähle ein Modell mit größerem Kontext."),
     ("• zai (`glm`): zai has no money left for us: no balance, or the key belongs to another "
      "endpoint of this provider (Please recharge.).",

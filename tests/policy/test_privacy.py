@@ -95,7 +95,10 @@ def reason(given: CloudConsent | LocalOnly) -> str:
         (lambda: judged(turn("a", persona="hermit")), "`/reset` begins afresh"),
         (lambda: judged(quoted=(None,)), "ask again without quoting"),
         (lambda: judged(people=frozenset({ADA})), "`/settings local_only:off` opens them"),
-        (lambda: judged(places=frozenset({PlaceId("c1")})), "an admin can open it"),
+        (
+            lambda: judged(places=frozenset({PlaceId("c1")})),
+            "`/settings local_only:off scope:channel` opens it",
+        ),
         (lambda: judged(persona=replace(SAGE, local_only=True)), "choose another by `/persona`"),
         (lambda: judged(persona=replace(SAGE, cloud=())), "choose another by `/persona`"),
     ],
@@ -119,11 +122,21 @@ def test_words_nobody_keeps_here_may_leave() -> None:
     assert given.covers(HELLO, ZAI)
 
 
-@pytest.mark.parametrize("place", ["c1", "t1", "s1"])
-def test_a_channel_thread_or_server_keeps_its_words_here(place: str) -> None:
-    assert reason(judged(places=frozenset({PlaceId(place)}))) == (
-        "this message: its place is local only"
+@pytest.mark.parametrize(("place", "what"), [("c1", "channel"), ("t1", "thread"), ("s1", "server")])
+def test_a_channel_thread_or_server_keeps_its_words_here(place: str, what: str) -> None:
+    marked = frozenset({PlaceId(place)})
+    assert reason(judged(places=marked)) == f"this {what} is local only"
+    # Of earlier words nobody is told where they were said.
+    elsewhere = replace(REQUEST, place=Place(PlaceId("c9")))
+    _, own = told(PersonaName("sage"), elsewhere, (turn("a"),))
+    given = consent_to_cloud(
+        (),
+        own,
+        persona=SAGE,
+        personas={PersonaName("sage"): False},
+        marks=Marks(to_look_up(own), marked),
     )
+    assert reason(given) == "an earlier message: its place is local only"
 
 
 def test_a_person_keeps_their_words_here_and_so_does_their_part_of_a_branch() -> None:
@@ -251,7 +264,7 @@ def test_a_message_is_judged_by_its_own_origins_whatever_else_is_said() -> None:
         personas={SAGE.name: False},
         marks=Marks(to_look_up((*origins, *far)), places=frozenset({PlaceId("c2")})),
     )
-    assert "its place is local only" in reason(given)
+    assert reason(given) == "this channel is local only"
 
 
 @pytest.mark.parametrize(
