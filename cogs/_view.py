@@ -215,7 +215,8 @@ def restored(
     if is_cut and receipt is not None and (receipt.finish == "cancelled" or receipt.ending):
         # As it read when it ended.
         by_asker = receipt.finish == "cancelled"
-        end = Stopped(turn.id, receipt, receipt.ending, by_asker=by_asker)
+        why_cut = "" if by_asker else receipt.ending
+        end = Stopped(turn.id, receipt, why_cut, by_asker=by_asker)
         failed = turn.status == "failed" and not by_asker
         # Of a question that nobody could answer yet the newest reason alone holds.
         if not (failed and is_vain and not text.strip()):

@@ -12,6 +12,8 @@ from cogs._faults import say
 from cogs._languages import told
 from cogs._places import DiscordRules, place_of, user_id
 
+NOT_YOURS = "❌ Only the person who asked, or an admin, may stop that answer."
+
 HELP = """\
 **Talk:** mention me, reply to one of my messages (an older one starts a branch there), write \
 to me in a direct message, or use `/chat`. Text files and images can be attached.
@@ -67,7 +69,7 @@ class General(commands.Cog):
         if count:
             await say(interaction, f"⏹ Stopped {count} answer{'s' if count > 1 else ''}.")
         elif self._turns.running(place.conversation):
-            await say(interaction, "Only the person who asked, or an admin, may stop that answer.")
+            await say(interaction, NOT_YOURS)
         else:
             await say(interaction, "Nothing is being answered here.")
 

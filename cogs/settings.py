@@ -168,7 +168,7 @@ class SettingsCog(commands.Cog):
         if shown is None:
             raise RequestRefused(OLD)
         await self._settings.change(place, level, {shown.name: picked(data, shown)}, asker)
-        return f"✅ {FORMS[shown.name].title}: changed."
+        return f"✅ {shown.form.title}: changed."
 
     async def _tell_others(
         self, own: int, interaction: discord.Interaction[Any], news: str

@@ -91,7 +91,7 @@ class Answering:
                 cut = Interrupted(words, cut.kind)
                 break
             else:
-                draft.so_far = replace(draft.so_far, ending="")
+                draft.so_far = replace(draft.so_far, cause="")
                 return
         raise cut
 
@@ -175,7 +175,7 @@ async def _fall_back(draft: Draft, candidate: Candidate, failed: Unavailable) ->
         # Readers are told who, whoever asks for more gets the other side's own words.
         if candidate.host is not None:
             draft.lost(candidate.host, failed)
-        draft.so_far = replace(draft.so_far, ending=failed.user_message)
+        draft.so_far = replace(draft.so_far, cause=failed.user_message)
         words = f"{candidate.where} {_BROKE.get(failed.kind, 'broke off')}."
         raise Interrupted(words, failed.kind) from failed
     draft.failed(candidate, failed)

@@ -187,7 +187,7 @@ class Draft:
         seams = self.so_far.seams
         if seams and not self.has_spoken:
             joined = replace(seams[-1], pause_s=self._loop.time() - self._lost_at)
-            self.so_far = replace(self.so_far, seams=(*seams[:-1], joined), ending="")
+            self.so_far = replace(self.so_far, seams=(*seams[:-1], joined), cause="")
         self._text.append(text)
         await self.emit(TextDelta(text))
 

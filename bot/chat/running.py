@@ -54,7 +54,7 @@ class Running:
         more = "" if self.draft is None else self.draft.text
         return gone_on("" if self.before is None else self.before.reply_text, more)
 
-    def stop(self, reason: str = "Stopped.", *, by_asker: bool = True, press: str = "") -> None:
+    def stop(self, reason: str = "", *, by_asker: bool = True, press: str = "") -> None:
         """Ends the turn, once; before its work began it then ends at the beginning."""
         if self.stopped is not None:
             return

@@ -534,7 +534,7 @@ class Turns:
         """Stores how the turn ended, then says it; without an ending its reader has left."""
         if ending is None:
             status = "partial" if draft.has_text else "failed"
-            ending = Ending(status, "The reader left.", by_asker=True)
+            ending = Ending(status, "", by_asker=True)
         finish = None
         if isinstance(ending.error, RequestRefused):
             # Declined or too long: left out of what comes later, which it would end as well.
@@ -542,7 +542,7 @@ class Turns:
         elif ending.status != "done":
             finish = "cancelled" if ending.by_asker else "error"
         receipt = draft.receipt(finish)
-        if not (ending.by_asker or receipt.ending):
+        if not ending.by_asker:
             # Told once and kept nowhere, it was gone as soon as the message was written anew.
             receipt = replace(receipt, ending=ending.reason)
         line = self._tally.line(
@@ -575,7 +575,7 @@ class Turns:
             "total_s": round(receipt.timing.total_s, 3),
             "attempts": len(receipt.attempts),
         }
-        _log_end(ending.error, fields, "" if ending.by_asker else receipt.ending or ending.reason)
+        _log_end(ending.error, fields, "" if ending.by_asker else receipt.cause or ending.reason)
         if ending.error is not None:
             return Failed(turn.id, ending.error, receipt)
         if ending.status == "done":

@@ -358,7 +358,8 @@ def offer_labels(offer: Offered) -> tuple[str, str]:
 def stopped_text(event: Stopped, *, has_text: bool = True) -> str:
     """Said under an answer that is not whole, or in place of one that never began."""
     if event.by_asker:
-        return "⏹ Stopped."
+        # With its question gone, others in the room could not tell why.
+        return " ".join(filter(None, ("⏹ Stopped.", event.reason)))
     if not has_text:
         return f"⚠ {event.reason}"
     return f"⚠ The answer was cut: {event.reason} The text so far is kept."
@@ -413,8 +414,8 @@ def why_text(turn: Turn, reader: UserId | None = None) -> str:
     if receipt.finish == "length":
         lines.append("Ended at its length limit (finish reason `length`); Continue goes on.")
     lines.extend(map(_seam_line, receipt.seams))
-    if receipt.ending:
-        lines.append(f"{'Broke off' if turn.reply_text else 'Failed'}: {receipt.ending}")
+    if cause := receipt.cause or receipt.ending:
+        lines.append(f"{'Broke off' if turn.reply_text else 'Failed'}: {cause}")
     lines.append(_time_line(receipt.timing))
     if (told := foretold(receipt)) is not None:
         predicted_s, actual_s = map(seconds_text, told)
@@ -526,6 +527,8 @@ def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
         lines[0] += f" · {on_disk} on disk · {used}{whole}"
         # Of a host that is away nobody knows what it still holds.
         lines.extend(f"└ {instance_line(instance, now)}" for instance in host.instances)
+    if host.state == "down" and host.next_probe_at is not None and host.next_probe_at > now:
+        lines[0] += f" · looked at again in {seconds_text(host.next_probe_at - now)}"
     if host.load is not None:
         guess = ", before anybody asks for it" if host.load.is_guess else ""
         lines.append(f"└ 📦 `{host.load.model_key}` loading {host.load.fraction:.0%}{guess}")

@@ -400,7 +400,9 @@ class Receipt:
     presses: tuple[str, ...] = ()
     """What its asker did meanwhile, in words: ``Use the cloud after 12 s``."""
     ending: str = ""
-    """Why it broke off, as the other side put it."""
+    """Why it broke off, as its readers were told."""
+    cause: str = ""
+    """The same as the other side put it, where it said more."""
     seams: tuple[Seam, ...] = ()
     """Where its hosts were lost, in order; ``host`` is the one that answered last."""
     before: tuple[Candidate, ...] = ()

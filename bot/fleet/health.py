@@ -120,7 +120,7 @@ class HostHealth:
             woken = (WakeRecord(self._host, self.wake_s or 0.0),)
             self.woken_at, self._wakes = None, Breaker()
         if breaker.state(self._falls, now) == "open":
-            self.reason = f"It came and went {self._falls.failures:.0f} times in a row."
+            self.reason = f"{self._host} came and went {self._falls.failures:.0f} times in a row."
             return woken
         if breaker.state(self.requests, now) == "open":
             return (*self._go_down(now, self.reason), *woken)

@@ -214,7 +214,7 @@ async def test_without_another_host_an_answer_ends_where_its_host_was_lost() -> 
     with pytest.raises(Interrupted) as caught:
         await scene.play(job_of(STUDIO, ZAI))
     assert (caught.value.user_message, caught.value.kind) == ("studio broke off.", FailureKind.CUT)
-    assert scene.draft.so_far.ending == "It was cut."
+    assert scene.draft.so_far.cause == "It was cut."
     assert (scene.draft.text, len(scene.asked)) == ("Bec", 1)
     assert scene.draft.so_far.attempts == ()
     assert scene.rests == [(QWEN, "Bec", 1, {"studio"})]
@@ -277,7 +277,7 @@ async def test_an_answer_whose_host_is_lost_goes_on_at_another(
     assert (scene.draft.text, said) == (text, cut)
     resumed = [event.candidate.where for event in scene.told if isinstance(event, Resuming)]
     assert ["studio", *resumed] == asked.split()
-    assert bool(scene.draft.so_far.ending) == bool(cut)
+    assert bool(scene.draft.so_far.cause) == bool(cut)
 
 
 async def test_who_goes_on_is_told_before_and_a_failure_in_between_is_an_attempt() -> None:
@@ -304,7 +304,7 @@ async def test_an_answer_lost_after_its_last_word_is_whole_where_the_next_has_no
     scene = Scene(studio=failing(CUT, first="Because."), laptop=has_no_more_to_say)
     scene.others = (LAPTOP,)
     await scene.play(job_of(STUDIO))
-    assert (scene.draft.text, scene.draft.so_far.ending) == ("Because.", "")
+    assert (scene.draft.text, scene.draft.so_far.cause) == ("Because.", "")
 
 
 async def test_hosts_seen_meanwhile_are_asked_before_a_provider_is_paid() -> None:
@@ -323,7 +323,7 @@ async def test_what_a_provider_began_nobody_goes_on_with() -> None:
     scene.others = (LAPTOP,)
     with pytest.raises(Interrupted, match="zai broke off"):
         await scene.play(job_of(ZAI, STUDIO))
-    assert (scene.rests, scene.draft.so_far.ending) == ([], "It was cut.")
+    assert (scene.rests, scene.draft.so_far.cause) == ([], "It was cut.")
 
 
 async def test_a_rest_that_is_refused_ends_the_turn_as_any_refusal_does() -> None:
@@ -461,7 +461,7 @@ async def test_that_words_stay_here_is_said_where_a_provider_could_have_answered
     left = tuple(Rejection(r, QWEN, "no", is_cloud=r == "zai") for r in rejected)
     with pytest.raises(NoCandidates) as caught:
         await Scene(studio=failing(FailureKind.BUSY)).play(job_of(STUDIO, rejected=left))
-    words = "These words are local only (nobody asks here)."
+    words = "These words stay on the LAN (nobody asks here)."
     assert (words in caught.value.user_message) is is_said
 
 

@@ -228,11 +228,11 @@ def test_of_an_answer_by_two_hosts_the_wait_is_the_firsts_and_the_rest_is_of_bot
         await draft.hear(TextDelta("Oil."))
         assert draft.has_spoken
         # What its host was lost by is no news any more; the pause is that before the first word.
-        assert draft.receipt().ending == ""
-        draft.so_far = replace(draft.so_far, ending="Not this one.")
+        assert draft.receipt().cause == ""
+        draft.so_far = replace(draft.so_far, cause="Not this one.")
         await asyncio.sleep(1.0)
         await draft.hear(TextDelta(" And a wick."))
-        assert draft.so_far.ending == "Not this one."
+        assert draft.so_far.cause == "Not this one."
         await draft.hear(StreamEnd("stop", Usage(90, 40, 30, 4), "qwen"))
         receipt, part = draft.receipt(), draft.part()
         assert draft.text == "It burns. Oil. And a wick."

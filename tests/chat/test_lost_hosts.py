@@ -84,7 +84,7 @@ async def test_the_answer_goes_on_elsewhere_and_reads_as_one(
         receipt = said.receipt
         assert (receipt.host, [s.host for s in receipt.seams], receipt.attempts) == (TWO, [ONE], ())
         assert (receipt.usage.completion_tokens, receipt.usage.estimated) == (12, True)
-        assert (receipt.finish, receipt.ending) == ("stop", "")
+        assert (receipt.finish, receipt.ending, receipt.cause) == ("stop", "", "")
         assert receipt.seams[0].tokens == 5
         assert receipt.seams[0].pause_s is not None
         assert "one → two" in footer(receipt)
@@ -192,7 +192,8 @@ async def test_without_a_third_host_both_parts_are_kept_and_it_ends_honestly(
         assert said.text == "one two three four five six seven eight"
         receipt = said.receipt
         assert (receipt.finish, receipt.usage.completion_tokens) == ("error", 8)
-        assert receipt.ending
+        assert receipt.ending == said.last.reason
+        assert receipt.cause not in ("", receipt.ending)
         assert "one → two" in footer(receipt)
 
 
@@ -250,7 +251,7 @@ async def test_whole_but_for_its_end_mark_it_is_called_whole(tmp_path: Path) -> 
         assert isinstance(said.last, Finished)
         assert said.text == COUNT
         # All its words are those of the first.
-        assert (said.receipt.host, said.receipt.ending) == (ONE, "")
+        assert (said.receipt.host, said.receipt.cause) == (ONE, "")
         assert home.hosts["two"].journal.of(PredictionFinished)
 
 

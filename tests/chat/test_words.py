@@ -283,7 +283,9 @@ def test_estimated_tokens_are_marked() -> None:
 
 def test_a_stop_by_its_asker_is_no_fault() -> None:
     turn = TurnId("t")
-    assert stopped_text(Stopped(turn, Receipt(SAGE), "x", by_asker=True)) == "⏹ Stopped."
+    assert stopped_text(Stopped(turn, Receipt(SAGE), "", by_asker=True)) == "⏹ Stopped."
+    gone = Stopped(turn, Receipt(SAGE), "It is gone.", by_asker=True)
+    assert stopped_text(gone) == "⏹ Stopped. It is gone."
     cut = stopped_text(Stopped(turn, Receipt(SAGE), "studio cut the line.", by_asker=False))
     assert "studio cut the line." in cut
     assert "kept" in cut
@@ -402,9 +404,13 @@ def test_a_host_says_what_it_failed_to_load_and_when_it_is_tried_again() -> None
     assert len(told) < 250
 
 
-def test_a_lost_host_says_why() -> None:
+def test_a_lost_host_says_why_and_when_it_is_looked_at_again() -> None:
     host = HostSnapshot(LAPTOP, "10.0.0.3:1234", state="down", reason="refused")
-    assert host_lines(host, 0.0) == ("🔴 **laptop** 10.0.0.3:1234 · down: refused",)
+    line = "🔴 **laptop** 10.0.0.3:1234 · down: refused"
+    assert host_lines(host, 0.0) == (line,)
+    again = replace(host, next_probe_at=30.0)
+    assert host_lines(again, 12.0) == (f"{line} · looked at again in 18 s",)
+    assert host_lines(again, 30.0) == (line,)
 
 
 @pytest.mark.parametrize(

@@ -370,7 +370,7 @@ async def test_an_admin_loads_with_a_bar_and_unloads_with_words() -> None:
     ("user", "manages", "stopped", "words"),
     [
         (1, False, ALICE, "⏹ Stopped 1 answer."),
-        (2, False, BOB, "Only the person who asked, or an admin, may stop that answer."),
+        (2, False, BOB, "❌ Only the person who asked, or an admin, may stop that answer."),
         (2, True, None, "⏹ Stopped 1 answer."),
     ],
 )

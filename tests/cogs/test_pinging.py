@@ -120,7 +120,7 @@ def test_in_private_a_new_message_notifies_by_itself() -> None:
     "script",
     [
         (STARTED, LOADING, 15.0, WORDS, 60.0, FINISHED),
-        (STARTED, LOADING, 25.0, WORDS, Stopped(TURN, RECEIPT, "Stopped.", by_asker=True)),
+        (STARTED, LOADING, 25.0, WORDS, Stopped(TURN, RECEIPT, "", by_asker=True)),
     ],
     ids=["they read along", "they stopped it"],
 )

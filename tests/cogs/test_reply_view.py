@@ -247,7 +247,7 @@ def test_every_event_but_words_counts_as_a_change() -> None:
     before = view.changes
     view.on_event(TextDelta("Hi"), 0.0)
     assert view.changes == before
-    view.on_event(Stopped(TURN, RECEIPT, "Stopped.", True), 0.0)
+    view.on_event(Stopped(TURN, RECEIPT, "", True), 0.0)
     assert view.changes == before + 1
 
 
@@ -255,7 +255,7 @@ def test_a_press_that_was_stopped_before_its_first_word_says_so_with_one_sign() 
     before = ShownAnswer(stored_turn("Hello."), (1,), Answers(TURN, TURN, (TURN,)))
     view = ReplyView(has_footer=False, standing=before)
     view.on_event(STARTED, 0.0)
-    view.on_event(Stopped(TURN, RECEIPT, "Stopped.", by_asker=True), 0.0)
+    view.on_event(Stopped(TURN, RECEIPT, "", by_asker=True), 0.0)
     assert only(view).content.splitlines()[:2] == ["Hello.", "-# ⏹ Stopped."]
 
 
@@ -265,7 +265,7 @@ def test_stopped_twice_before_any_word_it_says_so_once() -> None:
     before = ShownAnswer(turn, (1,), Answers(TURN, TURN, (TURN,)))
     view = ReplyView(has_footer=False, standing=before)
     view.on_event(STARTED, 0.0)
-    view.on_event(Stopped(TURN, RECEIPT, "Stopped.", by_asker=True), 0.0)
+    view.on_event(Stopped(TURN, RECEIPT, "", by_asker=True), 0.0)
     assert only(view).content == "⏹ Stopped."
 
 
@@ -284,7 +284,7 @@ def test_of_a_question_that_nobody_could_answer_twice_the_newest_reason_stands_a
     assert shown("", again) == ["❌ alpha and beta are off."]
     # Why an answer that stands there is none, and that its redoing was stopped, are told as well.
     assert shown("Half", again) == ["Half", "❌ alpha and beta are off.", "❌ alpha is off."]
-    stopped = Stopped(TURN, RECEIPT, "Stopped.", by_asker=True)
+    stopped = Stopped(TURN, RECEIPT, "", by_asker=True)
     assert shown("", stopped) == ["⏹ Stopped.", "❌ alpha is off."]
 
 

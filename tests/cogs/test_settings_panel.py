@@ -222,9 +222,16 @@ async def test_a_press_changes_what_holds_from_now_on(
     house = House()
     pressed = await house.press(name, *values, roles=("31",))
     assert house.settings.stored[PlaceId("discord:5"), name].value == stored
-    assert "✅" in texts(page(pressed))
+    title = {"manage": "May manage the hosts", "channels": "Answers only in"}.get(name, "People")
+    assert f"✅ {title}" in texts(page(pressed))
     await house.press(name, *(("-",) if name == "own_choice" else ()))
     assert not house.settings.stored
+
+
+async def test_a_change_is_told_by_the_name_that_stands_on_its_page() -> None:
+    house = House()
+    said = texts(page(await house.press("unprompted", "on", level="channel")))
+    assert "✅ Answers without a mention: changed." in said
 
 
 async def test_limits_are_written_into_a_form_all_or_none() -> None:

@@ -9,6 +9,7 @@ from histories import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.chat.beginning import DELETED
 from bot.domain.chat import Rejection, Turn
 from bot.domain.errors import FailureKind, NoCandidates, RequestRefused
 from bot.domain.events import Failed, Finished, Stopped
@@ -50,7 +51,7 @@ def test_the_footer_can_be_switched_off() -> None:
             False,
             (Act.CONTINUE, Act.RETRY, Act.OTHER),
         ),
-        (Stopped(TURN, RECEIPT, "Stopped.", True), False, (Act.CONTINUE, Act.RETRY, Act.OTHER)),
+        (Stopped(TURN, RECEIPT, "", True), False, (Act.CONTINUE, Act.RETRY, Act.OTHER)),
         (Failed(TURN, NoCandidates("Nobody.")), False, (Act.RETRY, Act.OTHER)),
         (Failed(None, RequestRefused("Empty.")), False, ()),
     ],
@@ -62,7 +63,9 @@ def test_the_buttons_after_an_answer_fit_how_it_ended(
 
 
 def test_a_stopped_answer_without_words_offers_nothing_to_continue() -> None:
-    (view,) = the_end("", Stopped(TURN, RECEIPT, "Stopped.", True), has_footer=False)
+    (gone,) = the_end("", Stopped(TURN, RECEIPT, DELETED, True), has_footer=False)
+    assert gone.content == "⏹ Stopped. Its question was deleted."
+    (view,) = the_end("", Stopped(TURN, RECEIPT, "", True), has_footer=False)
     assert view == MessageView("⏹ Stopped.", (Act.RETRY, Act.OTHER), TURN)
 
 
@@ -75,7 +78,7 @@ def test_of_an_answer_without_words_what_became_of_it_stands_large_and_the_rest_
     if is_stored:
         (view,) = restored(stored_turn("", "failed", receipt), has_footer=True)
     else:
-        (view,) = the_end("", Stopped(TURN, receipt, "Stopped.", True), notices=notices)
+        (view,) = the_end("", Stopped(TURN, receipt, "", True), notices=notices)
     small = ["-# ℹ zai was asked again.", FOOTER]
     assert view.content.splitlines() == ["⏹ Stopped.", *small]
     (view,) = the_end("", Stopped(TURN, RECEIPT, "Lantern is restarting.", False))

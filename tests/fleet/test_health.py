@@ -136,7 +136,7 @@ def test_a_host_that_comes_and_goes_is_left_out_for_growing_pauses() -> None:
     health = fallen(2)
     lost_at = 119.0
     assert health.probed(lost_at + 9.9, REPORT) == ()
-    assert (health.state, health.reason) == ("down", "It came and went 2 times in a row.")
+    assert (health.state, health.reason) == ("down", f"{H} came and went 2 times in a row.")
     assert health.next_probe_at(lost_at + 9.9) == lost_at + 10.0
     assert health.probed(lost_at + 10.0, REPORT) == (FOUND,)
     health.failed(lost_at + 11.0, "refused", FailureKind.CONNECT)

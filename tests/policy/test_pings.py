@@ -17,7 +17,7 @@ DONE = Finished(TURN, RECEIPT)
     [
         (DONE, "your answer is ready"),
         (Stopped(TURN, RECEIPT, "The line broke.", by_asker=False), "your answer was cut short"),
-        (Stopped(TURN, RECEIPT, "Stopped.", by_asker=True), ""),
+        (Stopped(TURN, RECEIPT, "", by_asker=True), ""),
         (Failed(TURN, Bug("no")), "your question could not be answered"),
     ],
 )
