@@ -262,13 +262,15 @@ class HostServing:
 
     def _soonest_s(self, route: Route, besides: HostName) -> float:
         """In how many seconds another host could begin to answer; infinity where none could."""
-        hosts = self._fleet.snapshot().hosts
-        others = (
-            each.seconds
-            for each in route.candidates
-            if each.host is not None and each.host != besides and hosts[each.host].is_serving
-        )
-        return min((seconds for seconds in others if seconds is not None), default=math.inf)
+        fleet, soonest_s = self._fleet, math.inf
+        hosts = fleet.snapshot().hosts
+        for each in route.candidates:
+            if each.host in (None, besides) or each.seconds is None:
+                continue
+            # Where the network is lost all fall silent, and turns left for hosts as lost failed.
+            if hosts[each.host].is_serving and fleet.host(each.host).reader.has_told():
+                soonest_s = min(soonest_s, each.seconds)
+        return soonest_s
 
     async def _once(
         self, host: HostName, candidate: Candidate, job: Job, draft: Draft, is_last: bool

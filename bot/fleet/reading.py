@@ -27,6 +27,8 @@ LOOK_S = 2.0
 """How long a turn about to be sent waits to hear whether its instance is still there."""
 COUNT_S = 0.3
 """How long it waits for the host's own count of its tokens, where that could change what fits."""
+TOLD_S = 10.0
+"""Who told about itself within so long is there, for a turn that would leave another for it."""
 DOUBTED_S = 1.0
 """So often it is looked whether a host in doubt was heard, and whether another could answer."""
 
@@ -168,6 +170,13 @@ class HostReader:
         if not is_there:
             text = f"`{key}` is not in memory on {host.name} any more."
             raise Unavailable(text, FailureKind.NOT_THERE)
+
+    def has_told(self) -> bool:
+        """Has the host just told about itself? Where not it is asked to, for who looks next."""
+        is_told = asyncio.get_running_loop().time() - self.told_at < TOLD_S
+        if not is_told:
+            self.knock()
+        return is_told
 
     def first_word_within(
         self, seconds: float, lease: Lease, doubts: Doubts | None = None

@@ -172,6 +172,7 @@ class Lab:
     """For the first word of each request."""
     heard: list[float] = field(default_factory=list[float])
     """When its host said anything."""
+    has_other_told: bool = True
     is_watched: bool = False
     lead_s: float | None = 0.0
     better: Callable[[Lease], Candidate | None] | None = None
@@ -185,7 +186,10 @@ class Lab:
         self.host.reader = checked(HostReader)
         self.host.reader.first_word_within.side_effect = self._first_word_within
         self.host.reader.count_tokens.return_value = None
-        self.fleet.host.side_effect = {STUDIO: self.host}.__getitem__
+        other = checked(Host)
+        other.reader = checked(HostReader)
+        other.reader.has_told.return_value = self.has_other_told
+        self.fleet.host.side_effect = {STUDIO: self.host, LAPTOP: other}.__getitem__
         self.fleet.snapshot.side_effect = lambda: FleetSnapshot(self._hosts(), 0.0)
         self.fleet.binding = self
         self.serving = HostServing(self.fleet, self)
@@ -679,18 +683,20 @@ async def serves(lab: Lab, job: Job, *, is_last: bool) -> Draft:
 
 
 @pytest.mark.parametrize(
-    ("other", "there", "least_s"),
+    ("other", "there", "has_told", "least_s"),
     [
-        (0.1, "up", (LEAST_BESIDE_S, LEAST_DEAF_S)),
+        (0.1, "up", True, (LEAST_BESIDE_S, LEAST_DEAF_S)),
         # It would have to load first.
-        (15.0, "up", (LEAST_BESIDE_S, 15.0)),
-        (30.0, "up", (30.0, 30.0)),
-        (None, "up", None),
-        (0.1, "down", None),
+        (15.0, "up", True, (LEAST_BESIDE_S, 15.0)),
+        (30.0, "up", True, (30.0, 30.0)),
+        (None, "up", True, None),
+        (0.1, "down", True, None),
+        # Up by a look of half a minute ago.
+        (0.1, "up", False, None),
     ],
 )
 def test_a_silent_host_is_left_the_sooner_the_sooner_another_could_answer(
-    other: float | None, there: HostState, least_s: tuple[float, float] | None
+    other: float | None, there: HostState, has_told: bool, least_s: tuple[float, float] | None
 ) -> None:
     # Neither itself, nor a provider, which costs money, is another host.
     provider = Candidate(QWEN, provider=ProviderName("zai"), seconds=0.1)
@@ -706,7 +712,7 @@ def test_a_silent_host_is_left_the_sooner_the_sooner_another_could_answer(
         (job_of(prompt_tokens=100, route=now), False),
         (job_of(prompt_tokens=100, replan=lambda: now), True),
     ):
-        lab = Lab(snapshots=dict(snapshots))
+        lab = Lab(snapshots=dict(snapshots), has_other_told=has_told)
         play(serves(lab, job, is_last=is_last))
         then_s = (alone_s, alone_s) if is_last else sooner_s
         ((first_s, doubts),) = lab.limits

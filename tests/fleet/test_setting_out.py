@@ -352,6 +352,20 @@ async def test_a_host_in_doubt_is_asked_whether_it_is_there_and_left_the_sooner_
         assert knocks == [began_at + 5.0]
 
 
+async def test_who_has_not_told_of_itself_lately_is_asked_to(
+    loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        host, knocks = bench.fleet.host(H), list[None]()
+        await host.probe()
+        monkeypatch.setattr(host.reader, "knock", lambda: knocks.append(None))
+        loop_clock.passes(reading.TOLD_S - 0.5)
+        assert (host.reader.has_told(), knocks) == (True, [])
+        loop_clock.passes(0.5)
+        assert (host.reader.has_told(), knocks) == (False, [None])
+
+
 async def test_a_sign_of_life_ends_a_doubt_and_who_is_asked_is_probed(
     loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
