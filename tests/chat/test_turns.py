@@ -700,6 +700,7 @@ async def test_stop_keeps_the_text_and_stops_the_hosts_generation(tmp_path: Path
                     home.lantern.turns.stop(PLACE.conversation)
         assert isinstance(said.last, Stopped)
         assert said.last.by_asker
+        assert not said.receipt.ending, "whoever stopped it need not be told who did"
         assert said.text
         await studio.journal.wait_for(PredictionCancelled)
 
@@ -894,10 +895,13 @@ async def test_stop_ends_a_load_that_nobody_else_waits_for(tmp_path: Path, is_by
 
 async def test_draining_refuses_new_turns_and_lets_running_ones_finish(tmp_path: Path) -> None:
     async with house(tmp_path, sim("studio", QWEN)) as home:
+        # All were done before, which they are no more.
+        assert isinstance((await home.ask("hello", model="no/such")).last, Failed)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(home.ask("[[tokens 20]]"))
             await home.hosts["studio"].journal.wait_for(LoadStarted)
             await home.lantern.turns.drain(30)
+            assert home.lantern.turns.running() == ()
         assert isinstance(running.result().last, Finished)
         late = await home.ask("late")
         assert isinstance(late.last, Failed)
