@@ -77,6 +77,8 @@ _COLUMNS: Mapping[By, str] = {
     "day": "day",
     "month": "substr(day, 1, 7)",
 }
+# What is counted in a provider's stead is rounded up, so no speed is told by it.
+_IS_TIMED = "NOT (source = 'cloud' AND basis IN ('counted', 'worst'))"
 _SUMS = """
 SELECT {column} AS name,
     total(source = 'cloud' AND state = 'settled') AS cloud_calls,
@@ -92,8 +94,8 @@ SELECT {column} AS name,
     total(price_source = 'plan' AND state = 'settled') AS plan_calls,
     sum(iif(source <> 'cloud', prompt_tokens, 0)) AS free_prompt_tokens,
     sum(iif(source <> 'cloud', completion_tokens, 0)) AS free_completion_tokens,
-    1000.0 * sum(iif(generation_ms > 0, completion_tokens, 0)) / nullif(sum(generation_ms), 0)
-        AS tokens_per_s
+    1000.0 * sum(iif(generation_ms > 0 AND {is_timed}, completion_tokens, 0))
+        / nullif(sum(iif({is_timed}, generation_ms, 0)), 0) AS tokens_per_s
 FROM ledger
 WHERE day BETWEEN :first AND :last AND (:user IS NULL OR user = :user)
     AND (:server IS NULL OR server = :server)
@@ -274,7 +276,9 @@ class LedgerStore:
         await self._database.noted()
         order = "name" if by in ("day", "month") else _DEAREST_FIRST
         values = {"first": period.first, "last": period.last, "user": user, "server": server}
-        rows = await self._database.fetch(_SUMS.format(column=_COLUMNS[by], order=order), values)
+        rows = await self._database.fetch(
+            _SUMS.format(column=_COLUMNS[by], order=order, is_timed=_IS_TIMED), values
+        )
         return tuple(value_of(UsageLine, row) for row in rows)
 
     def _now(self) -> tuple[str, int]:

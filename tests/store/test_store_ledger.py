@@ -317,6 +317,17 @@ async def test_a_count_beyond_any_integer_takes_no_end_with_it(
     assert (await line(ledger)).prompt_tokens == 2**40
 
 
+async def test_no_speed_is_told_by_what_a_provider_did_not_count(ledger: LedgerStore) -> None:
+    free = FreeTurn(TurnId("b"), "local", "studio", ModelKey("qwen"), Usage(40, 20), "bob")
+    ledger.note_free(ledger.free_line(replace(free, generation_s=1.0)))
+    told = settled(await booked(ledger))
+    counted = replace(told.usage, completion_tokens=900, estimated=True)
+    await ledger.settle(replace(told, basis="counted", usage=counted))
+    found = await line(ledger)
+    assert found.tokens_per_s == pytest.approx(20.0)
+    assert found.completion_tokens == 920
+
+
 async def test_a_report_adds_turns_up_by_any_of_their_sides(ledger: LedgerStore) -> None:
     await ledger.settle(settled(await booked(ledger)))
     await booked(ledger, replace(BOOKING, user="bob"))
