@@ -281,6 +281,12 @@ class Relaying:
         return replace(route, candidates=tuple(kept), rejected=tuple(rejected))
 
 
+def _sentence(one: Rejection) -> str:
+    """Why one could not answer, with its name said once."""
+    text = one.reason if one.reason.startswith(f"{one.where} ") else f"{one.where}: {one.reason}"
+    return text if text.endswith(".") else f"{text}."
+
+
 def nobody(
     relay: Relay,
     soonest: Candidate | None,
@@ -297,9 +303,10 @@ def nobody(
         # Whoever has the model does not take it: that others have it not is no way out.
         return NoCandidates(" ".join(a.reason for a in attempts), kinds)
     words = [f"Nobody can answer with `{relay.request.resolved.model}` now."]
-    words += [f"{a.where}: {a.reason}" for a in attempts]
     # "zai: local only" told the client of a `/v1/responses` nothing.
-    words += [f"{r.where}: {r.reason}" for r in route.rejected if not (kept_here and r.is_cloud)]
+    told = [*attempts, *(r for r in route.rejected if not (kept_here and r.is_cloud))]
+    # One that was asked twice may have said the same twice.
+    words += dict.fromkeys(map(_sentence, told))
     if kept_here and any(r.is_cloud for r in route.rejected):
         words.append(f"No provider was asked: {kept_here}.")
     return NoCandidates(

@@ -402,13 +402,16 @@ def test_who_cannot_take_a_request_is_not_asked_and_why_is_told(
 @pytest.mark.parametrize(
     ("consent", "rejected", "words"),
     [
-        (OPEN, Rejection("zai", GLM, "resting", is_cloud=True), "zai: resting"),
+        (OPEN, Rejection("zai", GLM, "resting", is_cloud=True), "zai: resting."),
         (
             KEPT,
             Rejection("zai", GLM, "local only", is_cloud=True),
             "No provider was asked: it stays here.",
         ),
-        (KEPT, Rejection("attic", QWEN, "away"), "attic: away"),
+        (KEPT, Rejection("attic", QWEN, "away"), "attic: away."),
+        # Its own name stands in the reason; it was asked twice, and says it once.
+        (KEPT, Rejection("attic", QWEN, "attic is draining."), "attic is draining."),
+        (KEPT, Rejection("studio", QWEN, "It is gone."), ""),
     ],
 )
 def test_nobody_could_is_told_with_every_reason_and_when_to_return(
@@ -418,7 +421,8 @@ def test_nobody_could_is_told_with_every_reason_and_when_to_return(
     with pytest.raises(NoCandidates) as raised:
         play(lab.ask())
     error = raised.value
-    assert error.user_message == (f"Nobody can answer with `qwen` now. studio: It is gone. {words}")
+    told = f"Nobody can answer with `qwen` now. studio: It is gone. {words}".rstrip()
+    assert error.user_message == told
     assert (error.kinds, error.retry_after_s) == ((FailureKind.SERVER,), 2.5)
     assert (error.is_loading, error.renews_in_s) == (False, None)
 

@@ -221,7 +221,7 @@ function Host({ host }) {
       <span class=${`tag ${{ up: "good", down: "bad", draining: "warn" }[host.state] || ""}`}>${STATES[host.state]}</span>
       <button class="small" onClick=${() => doing(`/admin/hosts/${encodeURIComponent(host.name)}/${verb}`, {})}
         aria-label=${`${drains ? "Resume" : "Drain"} ${host.name}`}>${drains ? "Resume" : "Drain"}</button></div>
-    <p class="meta">${[host.address === host.name ? "" : host.address, host.interface && `by ${host.interface}`, host.version && `LM Studio ${host.version}`, `${count(host.models)} on disk`].filter(Boolean).join(" · ")}</p>
+    <p class="meta">${[host.address === host.name ? "" : host.address, host.interface && `by ${host.interface}`, host.version && `LM Studio ${host.version}`, (host.interface || host.models > 0) && `${count(host.models)} on disk`].filter(Boolean).join(" · ")}</p>
     ${host.reason && host.state !== "up" ? html`<p class="small">${host.reason}</p>` : null}
     ${host.state === "down" ? null : html`<${Memory} host=${host} />`}
     ${host.load ? html`<${LoadBar} load=${host.load} on=${host.name} />` : null}
@@ -253,7 +253,7 @@ function Running({ requests }) {
   </section>`;
 }
 
-const ENDS = { done: "good", whole: "good", failed: "bad", cut: "bad", left: "", cancelled: "warn" };
+const ENDS = { done: "good", whole: "good", failed: "bad", cut: "bad", left: "", cancelled: "warn", refused: "warn" };
 
 function Why({ r }) {
   const route = r.route || { rejected: [] };
@@ -275,7 +275,7 @@ function Recent({ recent }) {
       ${recent.map((r) => html`<tr key=${r.id} class=${open === r.id ? "open" : ""}><td class="tight"><button class="disclose" aria-expanded=${open === r.id} aria-label=${`Why request ${r.id} went where it did`}
         onClick=${() => flip(r.id)}>${open === r.id ? "▾" : "▸"}</button> ${ago(r.began)} <span class="soft slim">${r.key}</span></td>
         <td class="wide"><span class="key">${r.model}</span></td><td class="slim">${r.route?.provider ? "☁ " : ""}${r.host || r.route?.host || "–"}</td>
-        <td><span class=${`tag ${r.status === 200 ? "good" : ENDS[r.outcome] || "bad"}`}>${r.status === 200 ? "answered" : `${r.outcome} ${r.status}`}</span></td>
+        <td><span class=${`tag ${r.status === 200 ? "good" : ENDS[r.outcome] ?? "bad"}`}>${r.status === 200 ? "answered" : `${r.outcome} ${r.status}`}</span></td>
         <td class="num slim">${r.inputTokens ?? ""}</td><td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${seconds(r.firstTokenSeconds)}</td>
         <td class="num slim">${r.tokensPerSecond ? `${amount(r.tokensPerSecond)} tok/s` : ""}</td><td class="num slim">${r.costUsd ? money(r.costUsd) : ""}</td></tr>
         ${open === r.id ? html`<tr key=${`${r.id}-why`}><td colspan="9" style=${{ padding: 0 }}><${Why} r=${r} /></td></tr>` : null}`)}
