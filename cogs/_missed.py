@@ -1,4 +1,4 @@
-"""Which messages were deleted while nobody could be told: asked of Discord, by their ids."""
+"""Which messages were deleted or edited while nobody could be told: asked of Discord."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -75,7 +75,9 @@ class MissedDeletions:
         return False
 
     async def tell(self, client: discord.Client, asked: Mapping[str, Collection[str]]) -> None:
-        """Tells of questions that were deleted, as the event ``missed_deletion``.
+        """Tells of questions that were deleted or edited: ``missed_deletion``, ``missed_edit``.
+
+        Also of those whose edit was told before: what they read like is compared with the store.
 
         Args:
             client: Connected.
@@ -90,15 +92,18 @@ class MissedDeletions:
             try:
                 async with asyncio.timeout(LOOK_S):
                     history = client.get_partial_messageable(int(key)).history(limit=PAGE)
-                    there = {message.id async for message in history}
+                    page = {message.id: message async for message in history}
             except SENDING_ERRORS as error:
                 _log.info("messages not looked for", error=str(error)[:200])
                 continue
             wanted = {int(message) for message in messages}
-            self._known |= wanted & there
+            self._known |= wanted & page.keys()
+            for message in sorted(wanted & page.keys()):
+                if page[message].edited_at is not None:
+                    client.dispatch("missed_edit", page[message])
             # What stands behind a full page is looked for when somebody wants it again.
-            oldest = min(there) if len(there) >= PAGE else 0
-            missing = sorted(message for message in wanted - there if message >= oldest)
+            oldest = min(page) if len(page) >= PAGE else 0
+            missing = sorted(message for message in wanted - page.keys() if message >= oldest)
             for message in missing[-MOST_MISSING:]:
                 # Each that is gone counts towards the limit that bans an address.
                 await asyncio.sleep(LOOK_EVERY_S)

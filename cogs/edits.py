@@ -47,15 +47,22 @@ class Edits(commands.Cog):
     @commands.Cog.listener()
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
         """Offers to answer the new words, under the answer to the old ones; or takes that back."""
-        message, me = payload.message, self._client.user
+        await self._reword(payload.message)
+
+    @commands.Cog.listener()
+    async def on_missed_edit(self, message: discord.Message) -> None:
+        """As for one that was told: it was edited while nobody was connected to be told."""
+        await self._reword(message)
+
+    async def _reword(self, message: discord.Message) -> None:
+        me = self._client.user
         # Discord tells of an edit also when it has unfolded an address in it.
         if me is None or message.edited_at is None:
             return
         try:
-            turn = await self._turns.store.asked_by(str(payload.message_id))
-            if turn is None:
+            turn = await self._turns.store.asked_by(str(message.id))
+            if turn is None or not await self._turns.store.reword(turn, said(message, me.id)):
                 return
-            await self._turns.store.reword(turn, said(message, me.id))
             answers = await self._turns.store.answers(turn)
             if answers is None:
                 return

@@ -22,6 +22,9 @@ FROM beside JOIN turn USING (id) LEFT JOIN hidden ON hidden.turn = turn.id ORDER
 """
 _HIDE = "INSERT OR IGNORE INTO hidden (turn) SELECT value FROM json_each(?)"
 _SHOW = "DELETE FROM hidden WHERE turn = ?"
+_REWORDED = """
+SELECT turn FROM reworded WHERE turn IN (SELECT value FROM json_each(?)) ORDER BY turn
+"""
 _READS_AS_ASKED = "DELETE FROM reworded WHERE turn IN (SELECT value FROM json_each(?))"
 _READS_OTHERWISE = """
 INSERT INTO reworded SELECT id FROM turn
@@ -76,12 +79,21 @@ def beside_ids(connection: sqlite3.Connection, turn: TurnId) -> list[TurnId]:
     return [row["id"] for row in connection.execute(_BESIDE, {"turn": turn})]
 
 
-def reword(connection: sqlite3.Connection, turn: TurnId, words: str) -> None:
-    """Note which answers to a question are to other words than it has now; none has no words."""
+def reword(connection: sqlite3.Connection, turn: TurnId, words: str) -> bool:
+    """Note which answers to a question are to other words than it has now; is any of it news?
+
+    Without words nobody can ask it, and no answer counts as one to others.
+    """
     beside = json.dumps(beside_ids(connection, turn))
+
+    def outdated() -> list[str]:
+        return [row["turn"] for row in connection.execute(_REWORDED, (beside,))]
+
+    before = outdated()
     connection.execute(_READS_AS_ASKED, (beside,))
     if words:
         connection.execute(_READS_OTHERWISE, (beside, words))
+    return outdated() != before
 
 
 def show(connection: sqlite3.Connection, turn: TurnId) -> None:

@@ -254,9 +254,13 @@ class TurnStore:
         """Put an answer in the place of those beside it; later transcripts go on from it."""
         await self.database.write(lambda c: show(c, turn))
 
-    async def reword(self, turn: TurnId, words: str) -> None:
-        """Note that the question of a turn reads so now; without words nobody can ask it."""
-        await self.database.write(lambda c: reword(c, turn, words))
+    async def reword(self, turn: TurnId, words: str) -> bool:
+        """Note that the question of a turn reads so now; without words nobody can ask it.
+
+        Returns:
+            Is now another of its answers to other words than it has, or one less?
+        """
+        return await self.database.write(lambda c: reword(c, turn, words))
 
     def checkpoint(self, turn: TurnId, reply_text: str, reasoning_text: str, who: Receipt) -> None:
         """Have the text so far stored soon, unless the turn no longer runs; nobody waits for it.

@@ -65,7 +65,7 @@ class Question:
     def message(self) -> Any:
         message: Any = double(discord.Message)
         message.content, message.mentions, message.role_mentions = self.text, [], []
-        message.edited_at = EDITED_AT
+        message.id, message.edited_at = int(ASKED), EDITED_AT
         return message
 
     async def edit(self, text: str, *, is_told: bool = True) -> None:
@@ -73,6 +73,10 @@ class Question:
         payload.message_id, payload.message = int(ASKED), self.message()
         payload.message.edited_at = discord.utils.utcnow() if is_told else None
         await self.cog.on_raw_message_edit(payload)
+
+    async def edited_meanwhile(self, text: str) -> None:
+        self.text = text
+        await self.cog.on_missed_edit(self.message())
 
     async def press(self, turn: str) -> Any:
         interaction = self.at.interaction()
@@ -135,6 +139,16 @@ async def test_an_edited_question_offers_to_answer_again_and_asks_its_new_words(
 
 
 OFFER = "Answer the edited question"
+
+
+async def test_a_question_edited_while_nobody_was_told_is_offered_once(tmp_path: Path) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        its = await question(at)
+        for text in ("hello there", "hello there", "hello there"):
+            await its.edited_meanwhile(text)
+        assert its.buttons == [["retry", "other", "edited"]]
+        await its.edited_meanwhile("hello")
+        assert its.buttons[1:] == [["retry", "other"]]
 
 
 async def test_the_offer_stays_whatever_is_pressed_until_the_words_that_stand_are_answered(

@@ -27,14 +27,19 @@ class Rooms:
         self.pages: list[int] = []
         self.looks: list[int] = []
         self.told: list[int] = []
+        self.edited: set[int] = set()
+        self.reworded: list[int] = []
         self.asked_at: list[float] = []
         self.client: Any = double(discord.Client)
         self.client.get_channel.return_value = None
         self.client.get_partial_messageable.side_effect = self.place
 
-        def dispatch(event: str, message: int) -> None:
-            assert event == "missed_deletion"
-            self.told.append(message)
+        def dispatch(event: str, message: Any) -> None:
+            if event == "missed_edit":
+                self.reworded.append(message.id)
+            else:
+                assert event == "missed_deletion"
+                self.told.append(message)
 
         self.client.dispatch.side_effect = dispatch
 
@@ -47,6 +52,7 @@ class Rooms:
             for number in sorted(self.there[key], reverse=True)[:limit]:
                 message = double(discord.Message)
                 message.id = number
+                message.edited_at = discord.utils.utcnow() if number in self.edited else None
                 yield message
 
         async def fetch(message: int) -> None:
@@ -76,6 +82,13 @@ def test_a_question_that_is_on_no_page_is_looked_for_by_its_id_before_it_is_told
     rooms = Rooms({7: {1, 2, 5}, 8: {9}})
     assert rooms.tell({"7": ("5", "4", "1"), "8": ("9",)}) == [4]
     assert (rooms.pages, rooms.looks) == ([7, 8], [4])
+
+
+def test_of_questions_that_were_edited_meanwhile_is_told_and_of_nothing_else_that_was() -> None:
+    rooms = Rooms({7: {1, 2, 3, 4}})
+    rooms.edited = {1, 2, 4}
+    assert rooms.tell({"7": ("1", "2", "3")}) == []
+    assert rooms.reworded == [1, 2]
 
 
 def test_behind_a_full_page_nothing_is_looked_for() -> None:

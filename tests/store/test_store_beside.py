@@ -236,7 +236,10 @@ async def test_answers_to_other_words_than_their_question_has_now_are_outdated(
     turns: TurnStore,
 ) -> None:
     await said(turns, "a", user_text="old")
-    await turns.reword(A, "new")
+    assert await turns.reword(A, "new")
+    assert not await turns.reword(A, "newer")
+    assert await turns.reword(A, "old")
+    assert await turns.reword(A, "new")
     assert (await answers(turns, "a")).outdated == {A}
     # Asked again as it was, and as it is.
     for name, words in (("b", "old"), ("c", "new")):
