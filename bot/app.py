@@ -291,10 +291,13 @@ def _repeat(
 
 
 def _hear(observe: Observe, observe_cloud: ObserveCloud, news: News) -> None:
-    if isinstance(news, FleetEvent):
-        observe(news)
-    elif isinstance(news, ProviderNews | BudgetNews):
-        observe_cloud(news)
+    match news:
+        case FleetEvent():
+            observe(news)
+        case ProviderNews() | BudgetNews():
+            observe_cloud(news)
+        case _:
+            pass
 
 
 async def _take_keys(

@@ -141,26 +141,21 @@ class Newsroom:
     """Passes on what happens anywhere in Lantern to whoever listens just now; keeps nothing."""
 
     def __init__(self) -> None:
-        self._listeners: list[tuple[Callable[[News], None], bool]] = []
+        self._listeners: list[Callable[[News], None]] = []
 
     def tell(self, news: News) -> None:
         """Tells everybody. A listener writes it down and returns: it may neither wait nor raise."""
-        is_flight = type(news) is FlightNews
-        for listener, hears_flights in tuple(self._listeners):
-            if hears_flights or not is_flight:
-                listener(news)
+        for listener in tuple(self._listeners):
+            listener(news)
 
     @contextmanager
-    def heard_by(
-        self, listener: Callable[[News], None], *, hears_flights: bool = False
-    ) -> Generator[None]:
-        """It hears of everything while the block runs, of requests where it wants to."""
-        heard = listener, hears_flights
-        self._listeners.append(heard)
+    def heard_by(self, listener: Callable[[News], None]) -> Generator[None]:
+        """It hears of everything while the block runs."""
+        self._listeners.append(listener)
         try:
             yield
         finally:
-            self._listeners.remove(heard)
+            self._listeners.remove(listener)
 
 
 class Flights:

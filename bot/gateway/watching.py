@@ -66,7 +66,7 @@ class Watching:
         """Listens while the block runs."""
         self._ticking = asyncio.get_running_loop().call_later(STATE_S, self._show_state)
         try:
-            with self._built.newsroom.heard_by(self._hear, hears_flights=True):
+            with self._built.newsroom.heard_by(self._hear):
                 yield
         finally:
             self._ticking.cancel()
