@@ -27,7 +27,6 @@ from bot.domain.ids import HostName, PersonaName, ProviderName
 from bot.policy.http_doors import is_loopback
 from bot.process.lock import is_locked
 from bot.settings import Loaded, missing_for_hosts, missing_for_run
-from bot.settings.loaded import DISCORD_MISSING
 from bot.store.files import look_at, open_to_others
 from bot.store.keys import KeyStore
 from bot.terminal.checkup import Finding, Mark, host_findings, persona_findings
@@ -75,34 +74,31 @@ class Findings:
                 self._screen.line(f"{sign} {line.subject}: {line.text}", style)
 
 
-async def check_up(loaded: Loaded, command: Command | None, *, as_json: bool) -> int:
+async def check_up(loaded: Loaded, said: Command | None, *, as_json: bool) -> int:
     """Looks at the configuration, Discord, every host, provider and persona; gives the exit code.
 
-    It is the one that command would end with: 78 where no other start would go better.
+    It is the one that what is to be run would end with: 78 where no other start would go better.
 
     Everything that is far away is asked at once, and each has a time of its own to answer in.
 
     Args:
         loaded: The set-up.
-        command: What is to be run; where nobody said it, what the set-up looks like.
+        said: What is to be run; where nobody said it, what the set-up looks like.
         as_json: The findings as one list for programs.
     """
     # Nothing stood on the screen until all had answered: a hanging Discord was 100 s of silence.
     findings = Findings(None if as_json else Screen(Console()))
     settings = loaded.settings
-    place = str(loaded.config_path or "environment and .env")
-    missing = missing_for_hosts(loaded) if command == "serve" else missing_for_run(loaded)
-    findings.tell(
-        # Well and wrong stood one above the other.
-        Finding("advice" if missing else "ok", "configuration", place),
-        *(Finding("advice", "configuration", text) for text in loaded.warnings),
-    )
     is_usable, is_lasting = await _try_database(loaded, findings)
-    is_lasting = not await _try_port(loaded, command, findings) or is_lasting
+    # From here on the check-up may hold the lock itself.
+    is_running = is_locked(loaded.database_path)
     build = built_from(loaded, settle_s=0.0, leaves_nothing=True, is_apart=not is_usable)
     async with build as built:
         has_keys = bool(await KeyStore(built.database).all())
-        wrong = start_findings(loaded, command, has_keys=has_keys)
+        command = to_be_run(loaded, said, has_keys=has_keys)
+        wrong = start_findings(loaded, command, is_told=said is not None, has_keys=has_keys)
+        if opens_gateway(loaded, command) and not is_running:
+            wrong += await _port_findings(loaded)
         findings.tell(*wrong)
         is_lasting = is_lasting or any(line.mark == "fault" for line in wrong)
         async with asyncio.TaskGroup() as tasks:
@@ -139,26 +135,48 @@ async def check_up(loaded: Loaded, command: Command | None, *, as_json: bool) ->
     return EXIT_CONFIG if is_lasting else EXIT_FAILED
 
 
-def start_findings(
-    loaded: Loaded, command: Command | None, *, has_keys: bool
-) -> tuple[Finding, ...]:
-    """What is set nowhere and stops the start, and a gateway that would not open its doors.
+def to_be_run(loaded: Loaded, said: Command | None, *, has_keys: bool) -> Command:
+    """What is looked at: what somebody said, or what the set-up looks like.
 
     A set-up without a token says that `serve` is what is wanted by enabling the gateway, or by
     keys made for it. Without that nobody could be told of a token that was forgotten.
     """
-    gateway, is_told = loaded.settings.gateway, command is not None
-    lacks_token = DISCORD_MISSING in missing_for_run(loaded)
-    if not is_told and lacks_token and (gateway.enabled or has_keys):
-        command = "serve"
+    if said is not None:
+        return said
+    is_for_clients = loaded.settings.gateway.enabled or has_keys
+    return "serve" if is_for_clients and loaded.settings.discord.token is None else "run"
+
+
+def opens_gateway(loaded: Loaded, command: Command) -> bool:
+    """Does this command open the gateway?"""
+    return command == "serve" or loaded.settings.gateway.enabled
+
+
+def start_findings(
+    loaded: Loaded, command: Command, *, is_told: bool, has_keys: bool
+) -> tuple[Finding, ...]:
+    """What is set, and where; what is set nowhere and stops the start, and a gateway without keys.
+
+    Args:
+        loaded: The set-up.
+        command: What is to be run.
+        is_told: Did somebody say so?
+        has_keys: Was a key made for the gateway?
+    """
+    gateway = loaded.settings.gateway
     missing = missing_for_hosts(loaded) if command == "serve" else missing_for_run(loaded)
-    lines = [Finding("fault", "configuration", text) for text in missing]
-    if lacks_token and not is_told:
+    place = str(loaded.config_path or "environment and .env")
+    lines = [
+        # Well and wrong stood one above the other.
+        Finding("advice" if missing else "ok", "configuration", place),
+        *(Finding("advice", "configuration", text) for text in loaded.warnings),
+        *(Finding("fault", "configuration", text) for text in missing),
+    ]
+    if loaded.settings.discord.token is None and not is_told:
         advice = NEEDED_BY_RUN if command == "serve" else WITHOUT_A_BOT
         lines.append(Finding("advice", "configuration", advice))
     host = gateway.listen.rpartition(":")[0].strip("[]")
-    is_open = gateway.enabled or command == "serve"
-    if is_open and not has_keys and not is_loopback(host):
+    if opens_gateway(loaded, command) and not has_keys and not is_loopback(host):
         text = f"listen is {gateway.listen}, open to the network, and no key was made: {MAKE_KEY}"
         lines.append(Finding("fault", "gateway", text))
     return tuple(lines)
@@ -191,22 +209,17 @@ async def _try_database(loaded: Loaded, findings: Findings) -> tuple[bool, bool]
     return not pending, False
 
 
-async def _try_port(loaded: Loaded, command: Command | None, findings: Findings) -> bool:
-    """May the gateway, where it is to open, listen? Tells of it where not."""
+async def _port_findings(loaded: Loaded) -> tuple[Finding, ...]:
+    """What keeps the gateway from listening where it is to."""
     rules = gateway_rules(loaded)
-    is_to_open = command == "serve" or loaded.settings.gateway.enabled
-    # A Lantern that runs here has the port itself.
-    if not is_to_open or is_locked(loaded.database_path):
-        return True
     loop = asyncio.get_running_loop()
     try:
         listener = await loop.create_server(asyncio.Protocol, rules.host, rules.port)
     except OSError as error:
         text = f"{loaded.settings.gateway.listen} cannot be listened on: {error.strerror}"
-        findings.tell(Finding("fault", "gateway", text))
-        return False
+        return (Finding("fault", "gateway", text),)
     listener.close()
-    return True
+    return ()
 
 
 async def try_discord(token: str, findings: Findings) -> Identity | None:

@@ -367,6 +367,12 @@ def test_a_port_that_another_program_has_is_told_but_not_that_of_the_lantern_run
         with instance_lock(Path("lantern.db")):
             code, lines = checked(capsys)
         assert (code, "gateway" in lines) == (0, False)
+        # Where a key alone says that `serve` is what is wanted the port was not looked at.
+        monkeypatch.delenv("LANTERN_GATEWAY__ENABLED")
+        assert exit_code("keys", "add", "editor") == 0
+        capsys.readouterr()
+        code, lines = checked(capsys)
+        assert (code, [mark for mark, _ in lines["gateway"]]) == (78, ["fault"])
 
 
 def test_a_host_that_missed_one_probe_is_looked_at_again_before_it_is_called_away(
