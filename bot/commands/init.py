@@ -18,6 +18,7 @@ from bot.domain.errors import BotError, ConfigError, FailureKind
 from bot.domain.ids import ProviderName
 from bot.process.lock import is_locked
 from bot.settings import Loaded, load_settings, missing_for_hosts, missing_for_run
+from bot.settings.layers import DEFAULT_ORIGIN
 from bot.settings.loaded import DISCORD_MISSING
 from bot.settings.sources import (
     DISCORD_VARIABLE,
@@ -30,7 +31,7 @@ from bot.terminal.screen import Screen
 from cogs.identity import REFUSED_LOGIN, Identity
 
 HOSTS_VARIABLE = "LANTERN_HOSTS"
-GATEWAY_VARIABLE = "LANTERN_GATEWAY__ENABLED"
+GATEWAY_VARIABLE, ENABLED = "LANTERN_GATEWAY__ENABLED", "true"
 MOST_TRIES = 5
 """Who types is asked a question so often; then something else is wrong."""
 
@@ -83,9 +84,7 @@ def set_up(config: Path | None, environ: Mapping[str, str], cwd: Path) -> bool:
         raise
     asking.enable_the_gateway_if_alone()
     _write(screen, path, asking.answers, held)
-    for name in (name for name, said in asking.answers.items() if environ.get(name, said) != said):
-        words = f"! The environment variable {name} says something else, and beats {path.name}."
-        screen.line(words, "yellow")
+    _warn(screen, path, asking.answers, held, environ)
     if asking.identity is not None:
         screen.line(f"To add {asking.identity.name} to a server, open {asking.identity.invite}")
     if left := asking.left_over():
@@ -131,6 +130,25 @@ def _write(screen: Screen, path: Path, answers: Mapping[str, str], held: Mapping
     told = [f"{name} (new)" for name in answers if name not in held]
     told += [f"{name} (replaced)" for name in changed] + [f"{name} (as it was)" for name in kept]
     screen.line(f"\n✔ {path}: {', '.join(told)}", "green")
+
+
+def _warn(
+    screen: Screen,
+    path: Path,
+    answers: Mapping[str, str],
+    held: Mapping[str, str],
+    environ: Mapping[str, str],
+) -> None:
+    """Says which answers count for nothing, and what stays of a set-up without a token."""
+    for name, said in answers.items():
+        if environ.get(name, said) != said:
+            words = f"! The environment variable {name} says something else, and beats {path.name}."
+            screen.line(words, "yellow")
+    is_first = DISCORD_VARIABLE in answers and DISCORD_VARIABLE not in held
+    if is_first and held.get(GATEWAY_VARIABLE) == ENABLED:
+        # Written when the token was left out, it has `run` listen for every program here.
+        words = f"! {GATEWAY_VARIABLE}={ENABLED} stays in {path.name}, and counts for lantern run;"
+        screen.line(f"{words} take it out where no gateway is wanted.", "yellow")
 
 
 def _cleaned(said: str, name: str) -> str:
@@ -186,6 +204,9 @@ class _Asking:
             choice += "; what you type stays hidden"
         for _ in range(MOST_TRIES if self._is_typed else 1):
             said = self._read(f"\n{words}\n  [{choice}] ", hides=is_secret)
+            if self._has_left:
+                # What is set was tried once more, by a login and a paid word.
+                return
             chosen = _cleaned(said, name) if said else known
             if not chosen:
                 self.left_out |= {name} if said is not None else set()
@@ -210,8 +231,9 @@ class _Asking:
             return
         now = load_settings(self._config, {**self._environ, **self.answers}, self._cwd)
         is_apart = DISCORD_MISSING in missing_for_run(now) and not missing_for_hosts(now)
-        if is_apart and not now.settings.gateway.enabled:
-            self.answers[GATEWAY_VARIABLE] = "true"
+        # What somebody said themselves counts, be it no.
+        if is_apart and now.origins["gateway.enabled"] == DEFAULT_ORIGIN:
+            self.answers[GATEWAY_VARIABLE] = ENABLED
 
     def left_over(self) -> int:
         """How many piped lines with something in them no question was asked for."""

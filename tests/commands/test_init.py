@@ -282,6 +282,29 @@ def test_who_leaves_the_token_out_has_set_up_the_gateway_alone(
 
 
 @pytest.mark.slow
+def test_who_adds_a_token_to_a_set_up_of_the_gateway_alone_is_told_that_it_stays_enabled(
+    discord: DiscordDouble,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / ".env").write_text(f"LANTERN_HOSTS={HOST_OFF}\n{APART}")
+    assert answered(monkeypatch, TOKEN) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"{APART.strip()} stays in .env, and counts for lantern run" in told
+    assert answered(monkeypatch) == 0
+    assert "stays in" not in capsys.readouterr().out, "told once"
+
+
+def test_a_gateway_that_the_configuration_switches_off_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.yaml").write_text("gateway: {enabled: false}\n")
+    assert answered(monkeypatch, "", HOST_OFF) == 0
+    assert (tmp_path / ".env").read_text() == f"LANTERN_HOSTS={HOST_OFF}\n"
+
+
+@pytest.mark.slow
 def test_what_is_copied_along_with_a_token_is_taken_off(
     discord: DiscordDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +367,10 @@ def test_a_host_that_is_off_is_kept_and_one_that_is_no_address_is_asked_for_agai
 
 @pytest.mark.slow
 def test_who_ends_the_questions_is_asked_no_more_and_keeps_what_was_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    discord: DiscordDouble,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     asked: list[str] = []
 
@@ -361,6 +387,11 @@ def test_who_ends_the_questions_is_asked_no_more_and_keeps_what_was_answered(
         main(["init"])
     assert len(asked) == 3
     assert (tmp_path / ".env").read_text() == f"LANTERN_HOSTS={HOST_OFF}\n{APART}"
+    # Nor is what is set already tried by a login.
+    (tmp_path / ".env").write_text(f"DISCORD_TOKEN={TOKEN}\nLANTERN_HOSTS={HOST_OFF}\n")
+    capsys.readouterr()
+    assert typed(monkeypatch) == 0
+    assert "logged in" not in capsys.readouterr().out
 
 
 @pytest.mark.slow
