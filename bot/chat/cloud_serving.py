@@ -72,11 +72,10 @@ class CloudServing:
             draft.failed(candidate, error)
 
         listener = Listener(sent, draft.hear, again, draft.notice, queued)
-        is_anew = True
         try:
-            while is_anew:
+            while True:
                 admitted = await job.admitted()
-                ask, is_anew = await self._ask(name, admitted, draft), False
+                ask = await self._ask(name, admitted, draft)
                 try:
                     await serve(
                         self._providers,
@@ -89,7 +88,8 @@ class CloudServing:
                     )
                 except WordsGone:
                     # While it waited for its place: without those words it goes as well.
-                    is_anew = True
+                    continue
+                break
         finally:
             # What failed calls cost is paid all the same; what is told is what the ledger has, also
             # of an answer that was stopped or cut before its provider told what it counted.

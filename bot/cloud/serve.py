@@ -9,7 +9,14 @@ from bot.cloud.call import CloudAsk, ProviderCall
 from bot.cloud.deployment import TellPlace
 from bot.cloud.providers import Providers, unheard
 from bot.domain.chat import Usage
-from bot.domain.errors import FailureKind, PromptTooLong, Refused, RequestRefused, Unavailable
+from bot.domain.errors import (
+    FailureKind,
+    PromptTooLong,
+    Refused,
+    RequestRefused,
+    Unavailable,
+    WordsGone,
+)
 from bot.domain.events import Delta, StreamEnd
 from bot.domain.ids import ProviderName
 from bot.domain.values import value
@@ -122,6 +129,7 @@ async def serve(
         Unavailable: it could not; the next candidate may, unless text was heard already. The
             question knows whether this one may be asked once more after them.
         Refused: it declined to answer; nobody else is to be asked.
+        WordsGone: it was sent nothing, since some of the words were taken back meanwhile.
         Bug: the consent does not cover these words.
     """
     loop = asyncio.get_running_loop()
@@ -137,7 +145,7 @@ async def serve(
             words = f"{name} was not asked: no word had come within {FIRST_WORD_S:.0f} s."
             raise Unavailable(words, FailureKind.TIMEOUT)
         until = question.patience(now, providers.config(name).max_wait_s, is_hurried=is_hurried)
-        call, question.usage = None, Usage()
+        call, question.usage, due = None, Usage(), question.due
         asked = question.asked.setdefault(name, Counter())
         deployment = providers.next_deployment(name, asked)
         number = deployment.config.deployment
@@ -146,8 +154,13 @@ async def serve(
                 if not asked[number]:
                     providers.count_first()
                 asked[number] += 1
-                question.due = question.due or loop.time() + FIRST_WORD_S
+                question.due = due or loop.time() + FIRST_WORD_S
                 return await _answer(providers, name, call, listener, question, question.due)
+        except WordsGone:
+            # Nobody was sent anything: of the tries it is worth none is gone.
+            asked[number] -= 1
+            question.due = due
+            raise
         except Unavailable as err:
             fixed = await _after(
                 providers, name, ask, err, call, question, listener, is_last=is_last

@@ -22,7 +22,7 @@ from bot.domain.cloud import (
     PriceStep,
     ProviderConfig,
 )
-from bot.domain.errors import BotError, FailureKind, Refused, Unavailable
+from bot.domain.errors import BotError, FailureKind, Refused, Unavailable, WordsGone
 from bot.domain.events import Delta, ReasoningDelta, StreamEnd, TextDelta
 from bot.domain.ids import ModelKey, ProviderName, TurnId
 from bot.domain.personas import Sampling
@@ -177,6 +177,21 @@ def test_repeats_end_with_the_providers_and_with_the_questions(
     sky, question = Sky([down(K.CUT)] * 9), ProviderTries(repeats=before)
     assert once(sky, replace(CONFIG, retries=retries), question=question).kind == K.CUT
     assert (len(sky.sent), question.repeats) == (sent, repeats)
+
+
+def test_what_was_kept_back_for_words_that_were_taken_back_was_no_try() -> None:
+    async def story() -> None:
+        sky, question = Sky([WordsGone("Taken back."), down(K.CUT)]), ProviderTries()
+        async with sky.providers(CONFIG) as providers:
+            heard = await asked(providers, question)
+            assert isinstance(heard.error, WordsGone)
+            assert (question.asked[ACME].total(), question.due) == (0, None)
+            # The one retry it is worth is left to it.
+            heard = await asked(providers, question)
+        assert heard.text == "Well."
+        assert question.asked == {ACME: Counter({0: 2})}
+
+    play(story())
 
 
 @pytest.mark.parametrize(("until", "is_last"), [(100.0, True), (None, False)])
