@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from rows import rows_as_one
+from rows import each_told, rows_as_one
 
 
 def alone(test: Callable[..., Coroutine[Any, Any, None]], **row: object) -> None:
@@ -59,6 +59,23 @@ def test_a_row_that_skips_is_named_and_hides_none_of_the_others() -> None:
         together()
     notes = [error.__notes__ for error in failed.value.exceptions]
     assert notes == [["in row 1: number=1"], ["in row 2: number=2"]]
+
+
+def test_what_breaks_between_two_rows_hides_none_that_had_failed() -> None:
+    def played(*numbers: int) -> None:
+        with each_told() as row:
+            for number in numbers:
+                with row(number=number):
+                    assert number != 1
+            raise RuntimeError("between")
+
+    with pytest.raises(BaseExceptionGroup, match="1 of 2 rows fail") as failed:
+        played(1, 2)
+    row, between = failed.value.exceptions
+    assert row.__notes__ == ["in row 1: number=1"]
+    assert isinstance(between, RuntimeError)
+    with pytest.raises(RuntimeError, match="between"):
+        played(2)
 
 
 def test_rows_that_await_are_played_on_loops_of_their_own() -> None:

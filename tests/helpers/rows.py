@@ -12,6 +12,7 @@ import pytest
 
 _Values = Sequence[object]
 _PARAM = type(pytest.param())
+_FAILURES = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 
 
 def rows_as_one(
@@ -89,7 +90,8 @@ def each_told() -> Generator[Callable[..., AbstractContextManager[None]]]:
     KINDS: with row(kind=kind): ...``.
 
     Raises:
-        BaseExceptionGroup: some rows failed; each is told with its place and its values.
+        BaseExceptionGroup: some rows failed; each is told with its place and its values, and
+            beside them what ended the block, if anything did.
     """
     broken: list[BaseException] = []
     played = 0
@@ -100,11 +102,18 @@ def each_told() -> Generator[Callable[..., AbstractContextManager[None]]]:
         played += 1
         try:
             yield
-        except (Exception, pytest.fail.Exception, pytest.skip.Exception) as error:
+        except _FAILURES as error:
             told = ", ".join(f"{name}={value!r}" for name, value in values.items())
             error.add_note(f"in row {played}: {told}")
             broken.append(error)
 
-    yield row
+    ended: list[BaseException] = []
+    try:
+        yield row
+    except _FAILURES as error:
+        # What broke between two rows hid those that had failed, which may tell why.
+        if not broken:
+            raise
+        ended.append(error)
     if broken:
-        raise BaseExceptionGroup(f"{len(broken)} of {played} rows fail", broken)
+        raise BaseExceptionGroup(f"{len(broken)} of {played} rows fail", [*broken, *ended])
