@@ -1045,7 +1045,7 @@ class Scheduler:
         self._demands.holds(self.config.name, there)
         for resident in gone:
             key, name = resident.instance.model_key, resident.instance.identifier
-            why = resident.leaving or "by the host itself, not by Lantern"
+            why = resident.leaving or "on the host, not by Lantern"
             # One that stayed when it was told to leave may go later by another hand.
             cause = resident.cause if resident.leaving else "elsewhere"
             self._out.append(FleetEvent("model unloaded", self.config.name, key, why, name, cause))

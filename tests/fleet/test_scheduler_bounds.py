@@ -719,7 +719,7 @@ def test_what_stayed_and_left_later_by_another_hand_was_unloaded_elsewhere() -> 
     play.unloaded(stays=True)
     play.vanishes("one")
     play.up()
-    words = "by the host itself, not by Lantern"
+    words = "on the host, not by Lantern"
     news = FleetEvent("model unloaded", HOST, ONE, words, InstanceId("one"), "elsewhere")
     assert news in play.news
 
