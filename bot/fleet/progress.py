@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from bot.domain.events import Loading
 from bot.domain.hosts import LoadInFlight, LoadOrder
 from bot.domain.ids import HostName
-from bot.policy.prediction import PROGRESS_TO_TRUST, remaining_s
+from bot.policy.prediction import PROGRESS_TO_TRUST, answer_left_s, remaining_s
 
 STANDS_S, STANDS = 5.0, 2.0
 """A load stands still once it has told nothing for so long, and for so many times the longest pause
@@ -77,9 +77,8 @@ def seconds_in_line(
     """
     if turn_s is None or slots <= 0:
         return None
-    # An answer that has outlasted the usual goes on for half as long again: "0.2 s left" was said
-    # for 7.9 s because nobody looked at who was answering.
-    free_at = sorted(max(turn_s - ran_s, ran_s / 2) for ran_s in running_s)
+    # "0.2 s left" was said for 7.9 s because nobody looked at who was answering.
+    free_at = sorted(answer_left_s(turn_s, ran_s) for ran_s in running_s)
     free_at = [0.0] * (slots - len(free_at)) + free_at[-slots:]
     for _ in range(position - 1):
         free_at.append(free_at.pop(0) + turn_s)

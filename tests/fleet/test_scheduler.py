@@ -330,7 +330,7 @@ def test_a_queue_position_carries_seconds_once_turns_were_measured() -> None:
     assert play.told("eve") == Queued(HOST, ONE, 2, 20.0, ONE)
     # The pulse keeps it fresh; an answer that outlasts the usual goes on for a while.
     play.after(7.5).tick()
-    assert play.told("bob") == Queued(HOST, ONE, 1, 4.0, ONE)
+    assert play.told("bob") == Queued(HOST, ONE, 1, 7.0, ONE)
     play.after(12.5).tick()
     assert play.told("bob") == Queued(HOST, ONE, 1, 10.0, ONE)
     play.leave("ada")
@@ -431,7 +431,7 @@ def test_who_waits_for_a_load_hears_how_long_until_it_begins() -> None:
     assert play.told("eve") == Queued(HOST, three, 2, 28.0, ONE)
     assert play.told("fay") == Queued(HOST, TWO, 3, 20.0, ONE)
     play.after(5.0).tick()
-    assert play.told("eve") == Queued(HOST, three, 2, 23.0, ONE)
+    assert play.told("eve") == Queued(HOST, three, 2, 26.0, ONE)
     play.leave("ada")
     play.unloaded()
     assert play.told("eve") == Queued(HOST, three, 2, 8.0)

@@ -261,8 +261,9 @@ def test_of_several_answers_under_way_the_last_decides() -> None:
     [
         # How long an answer went on says little of how much of it is left.
         ((0.0, 0.0), 5.0),
-        ((19.0, 19.0), 5.0),
-        # All have outlasted the usual twice: they go on for half as long again.
+        ((9.0, 8.0), 3.0),
+        # All have outlasted the usual: they go on for half as long again.
+        ((13.0, 12.0), 3.0),
         ((60.0, 40.0), 10.0),
         # One has not, and may be the first to end.
         ((60.0, 0.0), 5.0),
@@ -271,7 +272,7 @@ def test_of_several_answers_under_way_the_last_decides() -> None:
         ((), 5.0),
     ],
 )
-def test_answers_that_outlast_the_usual_by_far_hold_their_slots_for_longer(
+def test_answers_hold_their_slots_for_less_and_then_for_longer_the_longer_they_ran(
     ran_s: tuple[float, ...], slot_s: float
 ) -> None:
     speeds = {QWEN: Speed(turn_s=10.0)}
