@@ -135,7 +135,8 @@ class SettingsCog(commands.Cog):
         shown_in = 0 if interaction.message is None else interaction.message.id
         self._note(shown_in, interaction, level)
         if news.startswith("✅"):
-            await self._tell_others(shown_in, interaction, f"{news[2:]}\n-# <@{user[8:]}>")
+            news = f"{news[2:]}\n-# <@{user[8:]}>"
+            await self._tell_others(shown_in, interaction, level, news)
 
     async def _change(
         self,
@@ -171,16 +172,23 @@ class SettingsCog(commands.Cog):
         return f"✅ {shown.form.title}: changed."
 
     async def _tell_others(
-        self, own: int, interaction: discord.Interaction[Any], news: str
+        self, own: int, interaction: discord.Interaction[Any], level: Level, news: str
     ) -> None:
-        """Brings the other open panels of this server in line: the last change holds for all."""
-        for message, (other, level) in tuple(self._open.items()):
+        """Brings the other open panels it shows in into line: the last change holds for all.
+
+        News are told where the very same page stands open: what changed for a server is no change
+        of its channel's own, whose page says by itself where each value comes from.
+        """
+        channel = place_of(interaction).channel
+        for message, (other, page) in tuple(self._open.items()):
+            is_near = level != "channel" or place_of(other).channel == channel
             age_s = interaction.created_at - other.created_at
             if age_s.total_seconds() > PANEL_S:
                 del self._open[message]
-            elif message != own and other.guild_id == interaction.guild_id:
+            elif message != own and other.guild_id == interaction.guild_id and is_near:
+                told = news if page == level else ""
                 with suppress(*SENDING_ERRORS):
-                    await other.edit_original_response(view=await self._view(other, level, news))
+                    await other.edit_original_response(view=await self._view(other, page, told))
 
     async def _view(
         self, interaction: discord.Interaction[Any], level: Level, news: str = ""

@@ -355,6 +355,31 @@ async def test_of_two_admins_the_later_wins_and_both_panels_say_what_stands() ->
     assert "set here by <@2>" in texts(page(later))
 
 
+@pytest.mark.parametrize(
+    ("pressed", "channel", "reader", "is_shown_anew", "is_news"),
+    [
+        ("channel", 7, "channel", True, True),
+        ("channel", 7, "me", True, False),
+        ("channel", 8, "channel", False, False),
+        ("channel", 8, "me", False, False),
+        ("server", 8, "channel", True, False),
+        ("server", 8, "me", True, True),
+    ],
+)
+async def test_a_panel_tells_as_changed_what_stands_on_its_own_page_alone(
+    pressed: str, channel: int, reader: str, *, is_shown_anew: bool, is_news: bool
+) -> None:
+    house = House()
+    told = (await house.opened(2, reader)).edit_original_response
+    there = double(discord.TextChannel)
+    there.id = channel
+    await house.press("own_choice", "off", level=pressed, message=9, channel=there)
+    views = [texts(call.kwargs["view"]) for call in told.await_args_list]
+    assert bool(views) is is_shown_anew
+    assert any(": changed." in view for view in views) is is_news
+    assert all("People choose" in view for view in views)
+
+
 async def test_news_come_to_the_open_panels_of_the_same_server_that_are_not_too_old(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
