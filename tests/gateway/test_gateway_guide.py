@@ -114,6 +114,14 @@ async def test_in_place_of_lm_studio(tmp_path: Path) -> None:
         assert json.loads(text)["object"] == "text_completion"
 
 
+def test_a_proxy_that_passes_on_bodies_of_any_size_keeps_none_of_them() -> None:
+    # Of 300 MB without a key nginx wrote 300 MB to its disk, and asked Lantern after that.
+    lines = [
+        line.partition("#")[0].strip() for line in lines_under("Behind a reverse proxy", "nginx")
+    ]
+    assert {"client_max_body_size 0;", "proxy_request_buffering off;"} <= set(lines)
+
+
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(gateway:.*?)```", GUIDE, re.S))
 def test_the_settings_it_shows_can_be_set(tmp_path: Path, block: str) -> None:
     (tmp_path / "config.yaml").write_text(block, encoding="utf-8")
