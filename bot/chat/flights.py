@@ -88,6 +88,10 @@ class Flight:
         self.state = "reading" if self.is_stream else "answering"
         self.sent_at, self.first_at, self.count = now, None, int
 
+    def again(self) -> None:
+        """Whoever was asked failed, and nothing was passed on: somebody is asked anew."""
+        self.state, self.step = "routing", None
+
     def heard(self, now: float) -> None:
         """The first word of an answer came."""
         self.first_at, self.state = now, "streaming"

@@ -158,3 +158,4 @@ class Relay:
         if self.has_written:
             raise Interrupted(error.user_message, error.kind) from error
         self.usage = Usage()
+        self.flight.again()

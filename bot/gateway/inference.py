@@ -89,7 +89,8 @@ class Inferring:
             named = parsed.model if parsed is not None else None
             self._watching.refused(number, caller.name, endpoint, named, problem_of(refused))
             raise
-        # Where none is needed there is none to end.
+        # Where none is needed there is none to end. Once the last one was revoked none is needed
+        # any more on this machine: what waits by it goes on, since it would be let in anew.
         with nullcontext() if caller.key is None else self.keys.over(asked.id, request):
             return await self._answered(asked, parsed, request)
 

@@ -13,7 +13,8 @@ from bot.domain.ids import TurnId
 from bot.gateway.errors import Problem
 
 LOOK_S = 0.5
-"""How often, while anybody waits: with the age of the keys known, an ended one is out in 1.5 s."""
+"""How often, while a request with a key is under way: an ended one is out after this and
+``doors.KEYS_S``, the age of the keys known."""
 
 _log = structlog.get_logger(__name__)
 
@@ -27,15 +28,19 @@ class KeyWatch:
         self._flights = flights
         self._admit = admit
         self._requests: dict[TurnId, web.Request] = {}
+        self._is_anybody = asyncio.Event()
 
     @contextmanager
     def over(self, id: TurnId, request: web.Request) -> Generator[None]:
         """A request that came by a key, while the block runs."""
         self._requests[id] = request
+        self._is_anybody.set()
         try:
             yield
         finally:
             del self._requests[id]
+            if not self._requests:
+                self._is_anybody.clear()
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -50,13 +55,18 @@ class KeyWatch:
             await tasks.__aexit__(None, None, None)
 
     async def _look_around(self) -> None:
+        is_broken = False
         while True:
+            await self._is_anybody.wait()
             await asyncio.sleep(LOOK_S)
             try:
                 await self._look()
+                is_broken = False
             except Exception:
-                # Whatever is wrong with it, requests are answered without.
-                _log.exception("keys not looked at")
+                # Whatever is wrong with it, requests are answered without; said once.
+                if not is_broken:
+                    _log.exception("keys not looked at")
+                is_broken = True
 
     async def _look(self) -> None:
         for flight in self._flights:
@@ -66,6 +76,6 @@ class KeyWatch:
             try:
                 await self._admit(request)
             except Problem as closed:
-                # It may have been sent meanwhile.
-                if flight.is_waiting:
+                # It may have been sent meanwhile. Of what a door refuses by the key alone can end.
+                if closed.status == 401 and flight.is_waiting:
                     flight.cancel(KeyEnded(closed.message))

@@ -183,7 +183,10 @@ def route_object(route: Route, by: Candidate | None = None) -> Object:
 
 def _place_object(flight: Flight) -> Object:
     """Where a request is: who answers, or what is waited for."""
-    told: Object = {"host": flight.by.where if flight.by else None, "wait": None}
+    # Between two hosts it is at none; once it ended, whoever was asked last is told.
+    is_between = flight.state == "routing" and flight.outcome is None
+    by = None if is_between else flight.by
+    told: Object = {"host": by.where if by else None, "wait": None}
     match flight.step:
         case Queued(where=where, position=place, seconds=left_s):
             return {"host": where, "wait": {"place": place, "secondsLeft": left_s}}

@@ -118,7 +118,7 @@ class Watching:
         """How Lantern does as a whole, with what was read of everybody's limits."""
         hosts = self._built.fleet.snapshot().hosts.values()
         flights = tuple(self._built.relaying.flights)
-        waiting = sum(flight.state in ("queued", "loading") for flight in flights)
+        waiting = sum(flight.is_waiting for flight in flights)
         active = self._active.told()
         return {
             "version": version("lantern-bot"),

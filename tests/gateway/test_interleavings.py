@@ -81,6 +81,30 @@ async def test_a_request_that_waits_ends_with_its_key_and_nothing_is_loaded_for_
         assert GEMMA.key not in [load.key for load in one.journal.of(LoadStarted)]
 
 
+async def test_a_request_whose_host_failed_ends_with_its_key_before_another_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "KEYS_S", 0.0)
+    monkeypatch.setattr(key_watch, "LOOK_S", 0.01)
+    hosts = (sim("one", QWEN), sim("two", QWEN))
+    async with gate(tmp_path, *hosts, hanging=["two"], is_settled=False) as it:
+        one, two = it.house.hosts["one"], it.house.hosts["two"]
+        await one.preload(QWEN.key)
+        await it.house.lantern.fleet.host(ONE).probe()
+        bearer, _ = await it.key("editor"), await it.key("other")
+        one.faults.drop_after_tokens(0)
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(it.ask(CHATS, chat(QWEN.key), Authorization=bearer))
+            # What may still be asked is looked at now.
+            await it.house.lantern.fleet.host(ONE).until(lambda seen: seen.state != "up")
+            assert not asking.done()
+            await KeyStore(it.house.lantern.database).revoke("editor")
+            ended = await asking
+            two.faults.clear()
+        assert (ended.status, ended.error["code"]) == (401, "invalid_api_key")
+        assert not two.journal.of(PredictionStarted)
+
+
 async def test_sixteen_mixed_askers_whose_leader_leaves_share_the_load_it_began(
     tmp_path: Path,
 ) -> None:
