@@ -294,10 +294,7 @@ def _usage_parts(receipt: Receipt) -> list[str]:
     if usage.completion_tokens:
         about = "~" if usage.estimated else ""
         parts.append(about + counted(usage.completion_tokens, "token"))
-        # What is charged where a provider told no count is rounded up: a speed by it was half as
-        # high again as the true one.
-        is_rounded = usage.estimated and receipt.provider is not None
-        if timing.generation_s > 0 and not is_rounded:
+        if timing.generation_s > 0 and receipt.is_timed:
             parts.append(f"{usage.completion_tokens / timing.generation_s:.0f} tok/s")
     if timing.first_token_s is not None:
         parts.append(f"{seconds_text(timing.wait_s)} to first token")

@@ -407,3 +407,12 @@ class Receipt:
     """Where its hosts were lost, in order; ``host`` is the one that answered last."""
     before: tuple[Candidate, ...] = ()
     """Who gave the words it goes on with, where it was continued by somebody else."""
+
+    @property
+    def is_timed(self) -> bool:
+        """Is its count of tokens one by which a speed is told?
+
+        What is charged where a provider told no count is rounded up: a speed by it was half as high
+        again as the true one.
+        """
+        return self.provider is None or not self.usage.estimated

@@ -201,7 +201,7 @@ class Metrics(Collector):
         if flight.first_at is not None:
             state = "cold" if timing.load_s else "warm"
             self._first.add(flight.first_at - flight.began_at, model, where, state)
-        if timing.generation_s and usage.completion_tokens > 1:
+        if timing.generation_s and usage.completion_tokens > 1 and used.is_timed:
             apart_s = timing.generation_s / (usage.completion_tokens - 1)
             self._per_token.add(apart_s, model, where)
         self._queue.add(timing.queue_s, where)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -12,10 +13,12 @@ import pytest
 from clocks import LoopClock, WallClock
 from structlog.testing import capture_logs
 
-from bot.chat.flights import Flight
+from bot.chat.flights import Flight, FlightNews
+from bot.domain.chat import Candidate, Receipt, Timing, Usage
 from bot.domain.errors import StoreUnavailable
-from bot.domain.ids import HostName, ModelKey, TurnId, UserId
+from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId, UserId
 from bot.gateway import doors, watching
+from bot.gateway.metrics import Metrics
 from bot.gateway.picture import flight_object
 from bot.gateway.watching import PROGRESS_S
 from bot.policy.keys import ApiKey
@@ -23,7 +26,7 @@ from bot.policy.ratelimit import RateRule
 from bot.sim.journal import PredictionStarted
 from bot.store.keys import KeyStore
 from tests.gateway.gate import Gate, Viewer, chat, gate, viewer
-from tests.helpers.house import GEMMA, QWEN, sim
+from tests.helpers.house import GEMMA, QWEN, house, sim
 
 CHAT = "/v1/chat/completions"
 
@@ -231,6 +234,30 @@ async def test_a_speed_is_told_once_there_is_something_to_time(
     assert flight_object(flight, "", 0.0)["tokensPerSecond"] is None
     flight.first_at, flight.count = 0.0, lambda: tokens
     assert flight_object(flight, "", seconds)["tokensPerSecond"] == told
+
+
+@pytest.mark.parametrize(("estimated", "speed", "timed"), [(False, 3.5, 1), (True, None, 0)])
+async def test_no_speed_is_told_by_what_a_provider_did_not_count(
+    tmp_path: Path, estimated: bool, speed: float | None, timed: int
+) -> None:
+    flight = Flight(
+        TurnId("one"), UserId("gateway:me"), "chat", ModelKey("m"), True, 0.0, lambda _: None
+    )
+    flight.by = Candidate(ModelKey("m"), provider=ProviderName("zai"))
+    flight.sent_at, flight.first_at, flight.ended_at, flight.outcome = 0.0, 1.0, 3.0, "cut"
+    flight.receipt = Receipt(
+        PersonaName("default"),
+        provider=ProviderName("zai"),
+        usage=Usage(9, 8, estimated=estimated),
+        timing=Timing(generation_s=2.0),
+    )
+    assert flight_object(flight, "", 0.0)["tokensPerSecond"] == speed
+    async with house(tmp_path) as home:
+        metrics = Metrics(home.lantern)
+        metrics.hear(FlightNews("ended", flight))
+        page = metrics.page(()).decode()
+    counted = re.findall(r"^lantern_time_per_output_token_seconds_count.* (\S+)$", page, re.M)
+    assert counted == ["1.0"] * timed
 
 
 async def test_a_fleet_that_stands_still_is_shown_once(
