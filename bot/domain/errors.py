@@ -217,7 +217,10 @@ class HostUnreachable(Unavailable):
         super().__init__(user_message, kind)
 
 
-_SAYS_NOTHING = frozenset(
+_JUDGED = frozenset({FailureKind.BAD_REQUEST, FailureKind.TOO_LONG, FailureKind.NO_PATH})
+"""Of the request itself: asked the same again, it says the same."""
+
+_BROKE = frozenset(
     {
         FailureKind.CONNECT,
         FailureKind.TIMEOUT,
@@ -226,10 +229,9 @@ _SAYS_NOTHING = frozenset(
         FailureKind.SERVER,
         FailureKind.GARBAGE,
         FailureKind.AUTH,
-        FailureKind.NO_PATH,
     }
 )
-"""Of the request itself: a host that broke has not judged it."""
+"""Of the host: it has not judged the request."""
 
 
 class NoCandidates(BotError):
@@ -263,10 +265,12 @@ class NoCandidates(BotError):
     def is_askers_fault(self) -> bool:
         """Is it the request itself that nobody takes, so that it would be refused again?"""
         kinds = set(self.kinds)
-        if kinds in ({FailureKind.TOO_LONG}, {FailureKind.NO_PATH}):
-            return True
-        refused = FailureKind.BAD_REQUEST
-        return refused in kinds and kinds <= {refused, *_SAYS_NOTHING}
+        if kinds <= _JUDGED:
+            return bool(kinds)
+        # One that broke may read more, or have the path, once it is back; what one host refuses to
+        # read it would refuse too.
+        is_refused = FailureKind.BAD_REQUEST in kinds and FailureKind.TOO_LONG not in kinds
+        return is_refused and kinds <= _JUDGED | _BROKE
 
 
 # Not `Unavailable` either: whoever was asked the same again would repeat or contradict what was

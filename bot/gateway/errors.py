@@ -120,20 +120,20 @@ def _nobody(error: NoCandidates) -> Problem:
         # One who was only busy may answer the next time, whatever the others failed of.
         code = "model_loading" if error.is_loading else "overloaded"
         return Problem(503, words, code, _SERVER, headers=after)
-    if kinds == {FailureKind.TOO_LONG}:
-        return Problem(400, words, "context_length_exceeded", param="messages")
     if kinds & {FailureKind.LOAD_FAILED, FailureKind.DOES_NOT_FIT}:
         return Problem(503, words, "model_load_failed", _SERVER, headers=NEVER_AGAIN)
-    if kinds == {FailureKind.NO_PATH}:
-        # Only where nobody has the path: with one newer host among them another error is truer.
-        return Problem(400, words, "unsupported_endpoint")
     if kinds & {FailureKind.BUDGET}:
         quota = "insufficient_quota"
         wait_s = QUOTA_S if error.renews_in_s is None else math.ceil(error.renews_in_s)
         return Problem(429, words, quota, quota, headers={"Retry-After": str(wait_s)})
     if error.is_askers_fault:
         # Whoever read it refused it: repeated three times by each client, it was refused again.
-        return Problem(400, words)
+        if FailureKind.BAD_REQUEST in kinds:
+            return Problem(400, words)
+        if FailureKind.TOO_LONG in kinds:
+            # Also where the others have not the path: a shorter one would be answered.
+            return Problem(400, words, "context_length_exceeded", param="messages")
+        return Problem(400, words, "unsupported_endpoint")
     if kinds:
         return Problem(502, words, "upstream_error", _SERVER)
     return Problem(503, words, "no_host", _SERVER, headers=after)

@@ -36,14 +36,22 @@ QUOTA = "insufficient_quota"
         ((K.CONNECT, K.BAD_REQUEST), 400, None),
         ((K.BAD_REQUEST, K.TIMEOUT, K.CUT, K.STALL, K.SERVER, K.GARBAGE, K.AUTH), 400, None),
         ((K.BAD_REQUEST, K.NO_PATH), 400, None),
+        ((K.BAD_REQUEST, K.NO_PATH, K.CONNECT), 400, None),
+        ((K.BAD_REQUEST, K.TOO_LONG), 400, None),
+        ((K.BAD_REQUEST, K.TOO_LONG, K.NO_PATH), 400, None),
+        ((K.BAD_REQUEST, K.TOO_LONG, K.CONNECT), 502, "upstream_error"),
         # These may well take it the next time.
         ((K.BAD_REQUEST, K.WRONG_MODEL), 502, "upstream_error"),
         ((K.BAD_REQUEST, K.OVERLOAD), 502, "upstream_error"),
         ((K.TOO_LONG,), 400, "context_length_exceeded"),
         # The other may read more, once it is back.
         ((K.TOO_LONG, K.CONNECT), 502, "upstream_error"),
+        # Whoever has the path would read a shorter one.
+        ((K.TOO_LONG, K.NO_PATH), 400, "context_length_exceeded"),
+        ((K.TOO_LONG, K.NO_PATH, K.CUT), 502, "upstream_error"),
         ((K.LOAD_FAILED, K.CONNECT), 503, "model_load_failed"),
         ((K.NO_PATH,), 400, "unsupported_endpoint"),
+        ((K.NO_PATH, K.CONNECT), 502, "upstream_error"),
         ((K.BUDGET, K.CONNECT), 429, "insufficient_quota"),
     ],
 )
