@@ -72,7 +72,7 @@ async def relay_by_provider(
             await sink.pass_on(payloads, wants_usage=request.wants_usage)
 
     async def again(error: Unavailable) -> None:
-        relay.flight.again()
+        relay.again()
         _log.info("asked again", request=ask.turn, where=name, reason=error.user_message)
 
     async def notice(words: str) -> None:

@@ -72,7 +72,7 @@ class HostRelaying:
                     relay.flight.mistaken.append(host)
                 if is_again or relay.has_written or failed.kind not in STALE:
                     raise
-                relay.flight.again()
+                relay.again()
                 await self._fleet.host(host).probe()
 
     async def _once(

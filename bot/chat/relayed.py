@@ -158,4 +158,12 @@ class Relay:
         if self.has_written:
             raise Interrupted(error.user_message, error.kind) from error
         self.usage = Usage()
+        self.again()
+
+    def again(self) -> None:
+        """Whoever was asked failed, and nothing was passed on: somebody is asked anew."""
+        # What a host worked at it is no wait: one that hung used that up, and an idle host that had
+        # the model on its disk was given 0 s to load it.
+        if self.sent_at is not None and not self.flight.is_waiting:
+            self.patient_until += asyncio.get_running_loop().time() - self.sent_at
         self.flight.again()

@@ -1,5 +1,6 @@
 """Hosts that break, lie or forget: unseen before the first word, told after it."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from clocks import LoopClock
 
 from bot.domain.ids import HostName
 from bot.fleet import health
@@ -252,3 +254,24 @@ async def test_who_waits_for_a_load_goes_back_to_no_host_that_has_just_lied(tmp_
         assert "host=two" in answer.headers["x-lantern-route"]
         # It is up, warm and sooner than a load: it would have been asked again, and again.
         assert len(one.journal.of(PredictionStarted)) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_host_that_hung_takes_no_time_from_the_load_at_the_next(
+    tmp_path: Path, loop_clock: LoopClock, stream: bool
+) -> None:
+    # A wait is over after two minutes; that one hung for longer.
+    async with gate(tmp_path, sim("one", QWEN), sim("two", QWEN)) as it:
+        one, two = it.house.hosts["one"], it.house.hosts["two"]
+        await one.preload(QWEN.key)
+        await it.house.lantern.fleet.host(HostName("one")).probe()
+        one.faults.stall_after_tokens(0)
+        async with asyncio.TaskGroup() as tasks:
+            body = chat(QWEN.key, "[[say all of it]]", max_tokens=9, stream=stream)
+            asking = tasks.create_task(it.ask(CHATS, body))
+            await one.journal.wait_for(PredictionStarted)
+            loop_clock.passes(200.0)
+        answer = asking.result()
+        assert answer.status == 200
+        assert (answer.text if stream else answer.said) == "all of it"
+        assert two.journal.of(LoadStarted)
