@@ -192,7 +192,7 @@ def reading_line(step: Reading, elapsed_s: float) -> str:
     # Of a host that hung it was said for a minute and a half that it was reading.
     if step.doubt_s is not None and elapsed_s >= step.doubt_s:
         where = step.candidate.where
-        return f"⏳ {where} has said nothing for {elapsed_s:.0f} s; it may still answer"
+        return f"⏳ {where} has not begun its answer after {elapsed_s:.0f} s; it may still come"
     if step.expected_s is None or step.expected_s <= 0:
         return f"📖 {step.candidate.where} is reading {step.prompt_tokens:,} tokens …"
     # A guess may run out before the reading does: never 100 % of what goes on.

@@ -193,7 +193,7 @@ def test_reading_without_a_measured_speed_shows_no_percent() -> None:
 def test_who_is_silent_for_longer_than_reading_takes_is_not_called_reading() -> None:
     step = Reading(Candidate(QWEN, host=STUDIO), 30, 0.1, doubt_s=5.1)
     assert "reading" in reading_line(step, 5.0)
-    told = "⏳ studio has said nothing for 9 s; it may still answer"
+    told = "⏳ studio has not begun its answer after 9 s; it may still come"
     assert reading_line(step, 9.0) == told
     assert reading_line(replace(step, expected_s=None), 9.0) == told
 

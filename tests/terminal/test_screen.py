@@ -103,7 +103,7 @@ def test_a_clock_that_runs_for_too_long_to_be_reading_tells_of_the_silence() -> 
     steps = Steps(where)
     steps.show(Reading(Candidate(ModelKey("m"), HostName("h")), 70, 0.1, doubt_s=0.0))
     steps.close()
-    assert "h has said nothing for 0 s" in out.getvalue()
+    assert "h has not begun its answer after 0 s" in out.getvalue()
     assert "0:00:00" not in out.getvalue()
 
 
