@@ -112,13 +112,9 @@ class HostRelaying:
                 relay.load_s += granted.load_s
                 # What comes as a whole comes without a word before its end.
                 unsaid = 0 if request.is_stream else _limit(request.fields, granted.instance)
+                tokens = request.prompt_tokens
                 limits = await self._hosts.confirmed(
-                    host,
-                    candidate,
-                    lease,
-                    request.prompt_tokens,
-                    unsaid,
-                    others=None if is_last else replan,
+                    host, candidate, lease, tokens, unsaid, others=replan
                 )
                 # Before the words of a stream that limit is held by what is around them.
                 endpoint = lease.endpoint

@@ -40,7 +40,7 @@ from bot.policy.context import (
     message_tokens,
     widest,
 )
-from bot.policy.deadlines import doubt_s, first_word_s, gap_s, load_pause_s, unsaid_s
+from bot.policy.deadlines import doubt_s, first_word_s, gap_s, is_soon, load_pause_s, unsaid_s
 from bot.policy.foresight import foretold
 from bot.policy.routing import sooner_elsewhere
 from bot.policy.seams import resumed
@@ -63,7 +63,7 @@ class SilenceLimits:
     first_s: float
     """Before its first word."""
     doubts: Doubts
-    """Which may shorten that."""
+    """What may shorten the wait for it."""
     gap_s: float
     """After it."""
     seen: HostSnapshot
@@ -226,7 +226,7 @@ class HostServing:
         prompt_tokens: int,
         unsaid_tokens: int = 0,
         *,
-        others: Callable[[], Route] | None,
+        others: Callable[[], Route],
     ) -> SilenceLimits:
         """Right before a request is sent: what was granted is still there.
 
@@ -236,7 +236,7 @@ class HostServing:
             lease: By which it is sent.
             prompt_tokens: To be read.
             unsaid_tokens: Generated before the first word is sent: of an answer sent as a whole.
-            others: Gives the route as it would be later; None where nobody else is left to ask.
+            others: Gives the route as it would be later, without hosts that are not asked again.
 
         Raises:
             Unavailable: as ``HostReader.confirm`` says.
@@ -248,29 +248,20 @@ class HostServing:
         speed = seen.speeds.get(candidate.model, _UNMEASURED)
         whole_s = unsaid_s(unsaid_tokens, speed, beside)
 
-        def limit_s(is_deaf: bool) -> float:
-            other_s = math.inf if others is None else self._soonest_s(others(), host)
+        def limit_s(other_s: float, is_deaf: bool) -> float:
             first_s = first_word_s(prompt_tokens, speed, beside, other_s, is_deaf=is_deaf)
             return first_s + whole_s
 
         return SilenceLimits(
-            first_word_s(prompt_tokens, speed, beside, math.inf, is_deaf=False) + whole_s,
-            Doubts(doubt_s(prompt_tokens, speed, beside) + whole_s, limit_s),
+            limit_s(math.inf, False),
+            Doubts(
+                doubt_s(prompt_tokens, speed, beside) + whole_s,
+                Others(self._fleet, host, others).soonest,
+                limit_s,
+            ),
             gap_s(speed, beside),
             seen,
         )
-
-    def _soonest_s(self, route: Route, besides: HostName) -> float:
-        """In how many seconds another host could begin to answer; infinity where none could."""
-        fleet, soonest_s = self._fleet, math.inf
-        hosts = fleet.snapshot().hosts
-        for each in route.candidates:
-            if each.host in (None, besides) or each.seconds is None:
-                continue
-            # Where the network is lost all fall silent, and turns left for hosts as lost failed.
-            if hosts[each.host].is_serving and fleet.host(each.host).reader.has_told():
-                soonest_s = min(soonest_s, each.seconds)
-        return soonest_s
 
     async def _once(
         self, host: HostName, candidate: Candidate, job: Job, draft: Draft, is_last: bool
@@ -282,7 +273,7 @@ class HostServing:
             # Not only when it was asked: twenty that waited together passed a limit of one.
             job = await job.admitted()
             messages = await self._fit(job, lease, draft)
-            others = None if is_last else job.replan or (lambda: job.route)
+            others = job.replan or (lambda: job.route)
             await self._stream(host, candidate, lease, messages, job, draft, others)
         self.remember(candidate, draft.part(), lease, is_first=not job.is_follow_up)
 
@@ -367,7 +358,7 @@ class HostServing:
         messages: tuple[Message, ...],
         job: Job,
         draft: Draft,
-        others: Callable[[], Route] | None,
+        others: Callable[[], Route],
     ) -> None:
         tokens = job.prompt_tokens
         limits = await self.confirmed(host, candidate, lease, tokens, others=others)
@@ -439,6 +430,49 @@ class HostServing:
         record = SpeedRecord(host, candidate.model, read, 0 if is_shared else written, *times)
         said, tokens = lease.wish.conversation, usage.prompt_tokens + usage.completion_tokens
         self._fleet.host(host).record_speed(record, speed_of_answer(most), said, tokens)
+
+
+class Others:
+    """Who could begin to answer instead of a host that is in doubt.
+
+    Asked whether they are there one after the other, each once in a silence: of a hundred hosts one
+    question in doubt kept all of them probed.
+    """
+
+    def __init__(self, fleet: Fleet, besides: HostName, route: Callable[[], Route]) -> None:
+        self._fleet = fleet
+        self._besides = besides
+        self._route = route
+        self._since = -math.inf
+        self._asked: dict[HostName, float] = {}
+        """When each was, for the doubt that began then."""
+
+    def soonest(self, since: float) -> Candidate | None:
+        """The soonest that has told of itself since a doubt began, where it is soon enough.
+
+        No provider, which costs money. Until the soonest of all has told, it is asked to; the next
+        where that one is deaf.
+        """
+        if since != self._since:
+            self._since, self._asked = since, {}
+        fleet, now = self._fleet, asyncio.get_running_loop().time()
+        hosts, able = fleet.snapshot().hosts, list[tuple[float, int, HostName, Candidate]]()
+        for number, each in enumerate(self._route().candidates):
+            name, seconds = each.host, each.seconds
+            if name is None or name == self._besides or not hosts[name].is_serving:
+                continue
+            if seconds is not None and is_soon(seconds):
+                able.append((seconds, number, name, each))
+        for _, _, name, each in sorted(able):
+            reader = fleet.host(name).reader
+            if reader.told_at >= since:
+                return each
+            if name not in self._asked:
+                self._asked[name] = now
+                reader.knock()
+            if not reader.is_deaf(self._asked[name]):
+                return None
+        return None
 
 
 class Leased:

@@ -26,7 +26,7 @@ from bot.domain.hosts import Instance, Wish
 from bot.domain.ids import AUTO, HostName, ModelKey, ProviderName
 from bot.domain.values import value
 from bot.fleet.fleet import Fleet
-from bot.fleet.lease import Elsewhere
+from bot.fleet.lease import Elsewhere, Silent
 
 _log = structlog.get_logger(__name__)
 
@@ -104,7 +104,7 @@ class _Line:
     def failed(
         self,
         candidate: Candidate,
-        kind: FailureKind,
+        why: Unavailable,
         limit_s: float | None,
         since: float,
         *,
@@ -114,12 +114,12 @@ class _Line:
 
         Args:
             candidate: Who.
-            kind: Why.
+            why: Its failure.
             limit_s: How many seconds it was waited for at most; None: for ever.
             since: When its wait began, in monotonic seconds.
             is_repeat: It was asked before.
         """
-        host = candidate.host
+        host, kind = candidate.host, why.kind
         self.has_lost = self.has_lost or host is not None
         # Nobody else may be able to, so whoever was only late is kept as the last resort; a line
         # that was waited in to its end is not waited in again.
@@ -135,6 +135,8 @@ class _Line:
             self.later.extend([] if is_repeat else [candidate])
         elif kind in HOST_AT_FAULT:
             self.broken.add(host)
+            if isinstance(why, Silent) and why.sooner is not None:
+                self.silent(why.sooner)
         else:
             self.could_not.add((host, candidate.model))
 
@@ -157,6 +159,12 @@ class _Line:
             self.patient.add(again)
         self.goes_first(better)
         self.waiting.append(again)
+
+    def silent(self, sooner: Candidate) -> None:
+        """A host hung, and was left before all its time was over since this one could answer."""
+        mine = (o for o in self.waiting if (o.where, o.model) == (sooner.where, sooner.model))
+        # As it stands in the line: with the time it has waited, and without a limit.
+        self.goes_first(next(mine, sooner))
 
     def limit_s(self, candidate: Candidate) -> float | None:
         """How many seconds a candidate is waited for at most; None: for ever."""
@@ -198,6 +206,8 @@ async def walk(
     6. A wait ends where another host is clearly sooner by now: that one is next, and the one left
        comes again as the last resort. Never for one that failed in this walk: it would not be
        asked, and whoever stands behind it, a provider, would be; or it would fail once more.
+       Whoever a host that hangs was left for is next as well: else a provider in front of it would
+       be paid.
     7. Where a host broke, no provider is paid, and nobody is told that none can, before hosts of
        which nobody knows yet whether they serve. One that came up while the question waited in the
        only line there was is asked too, though all others have failed by then.
@@ -256,7 +266,7 @@ async def walk(
             )
             await on_failure(candidate, failed)
             since = began_s if candidate.since is None else candidate.since
-            line.failed(candidate, failed.kind, limit_s, since, is_repeat=is_repeat)
+            line.failed(candidate, failed, limit_s, since, is_repeat=is_repeat)
         else:
             # Its load goes on meanwhile, so it may be the one that can when the choice cannot.
             waiting.append(candidate)

@@ -161,7 +161,7 @@ class Reading:
     expected_s: float | None
     """From measured prefill speed; None when unknown."""
     doubt_s: float | None = None
-    """So long without a word is no reading any more; None: it is not said of a host."""
+    """So long without a word is no reading any more; None of a provider, which is not doubted."""
 
 
 @value

@@ -130,7 +130,7 @@ class Host:
             self.snapshot,
             lambda listed: self.feed(Scheduler.on_listed, listed),
             lambda ticket: self.feed(Scheduler.on_spoke, ticket),
-            lambda: self.probing.wanted.set(),
+            lambda: self.probing.soon(),
         )
         self.probing = Probing(self._probe, lambda now: self._scheduler.health.next_probe_at(now))
         self._changed = NextChange()
@@ -273,7 +273,7 @@ class Host:
         was_down = self._scheduler.health.state == "down"
         self.feed(Scheduler.on_doubted, reason)
         if not was_down:
-            self.probing.wanted.set()
+            self.probing.soon()
 
     def record_speed(
         self, record: SpeedRecord, most: Speed = UNTOLD, conversation: str = "", tokens: int = 0
@@ -515,7 +515,7 @@ class Host:
             self.reader.acts += 1
             text, kind = error.user_message, error.kind
             self.feed(Scheduler.on_load_failed, text, kind, listed, own)
-            self.probing.wanted.set()
+            self.probing.soon()
 
     async def _look_back(self, key: ModelKey) -> None:
         # Whoever answered was a chat model. A host that is gone is for the next probe to tell.

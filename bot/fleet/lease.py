@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Self
 
 from bot.domain.chat import Candidate, Endpoint
-from bot.domain.errors import BotError, Bug, FailureKind, Unavailable
+from bot.domain.errors import BotError, Bug, FailureKind, HostUnreachable, Unavailable
 from bot.domain.events import Progress
 from bot.domain.hosts import HostConfig, Wish
 from bot.fleet.effects import Grant, Refuse, Tell
@@ -21,6 +21,17 @@ class Elsewhere(Unavailable):
     def __init__(self, candidate: Candidate) -> None:
         super().__init__(f"{candidate.where} is sooner by now.", FailureKind.BUSY)
         self.candidate = candidate
+
+
+class Silent(HostUnreachable):
+    """It hangs: it said nothing of an answer for too long.
+
+    ``sooner`` is whom it was left for before all its time was over; None where it had all of it.
+    """
+
+    def __init__(self, user_message: str, sooner: Candidate | None) -> None:
+        super().__init__(user_message, FailureKind.TIMEOUT)
+        self.sooner = sooner
 
 
 class Lease:

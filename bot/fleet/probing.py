@@ -19,8 +19,7 @@ class Probing:
         self, probe: Callable[[], Awaitable[None]], due_at: Callable[[float], float | None]
     ) -> None:
         """``due_at`` tells when to probe without being asked, given the time; None for never."""
-        self.wanted = asyncio.Event()
-        """Set to have a probe soon, without waiting for it."""
+        self._wanted = asyncio.Event()
         self._probe = probe
         self._due_at = due_at
         self._begun = self._done = 0
@@ -36,17 +35,21 @@ class Probing:
         self._is_over = False
         try:
             while True:
-                self.wanted.clear()
+                self._wanted.clear()
                 self._begun += 1
                 await self._probe()
                 self._done = self._begun
                 self._turned.tell()
                 with suppress(TimeoutError):
                     async with asyncio.timeout_at(self._due_at(clock())):
-                        await self.wanted.wait()
+                        await self._wanted.wait()
         finally:
             self._is_over = True
             self._turned.tell()
+
+    def soon(self) -> None:
+        """Has a probe begin soon, without waiting for it."""
+        self._wanted.set()
 
     async def now(self, *, only_when_due: bool = False) -> None:
         """Returns when a probe that began after this call is over.
@@ -57,7 +60,7 @@ class Probing:
         clock = asyncio.get_running_loop().time
         if only_when_due and (self._due_at(clock()) or -math.inf) > clock():
             return
-        self.wanted.set()
+        self._wanted.set()
         await self._until_done(self._begun + 1)
 
     async def again(self, seek: Callable[[], object]) -> None:
@@ -75,13 +78,13 @@ class Probing:
             await self._until_done(newest)
         if self._due_at(clock()) is None:
             return
-        if self._begun == newest and not self.wanted.is_set():
+        if self._begun == newest and not self._wanted.is_set():
             is_storm = len(self._sought) == MOST_SOUGHT
             if is_storm and clock() - self._sought[0] < SOUGHT_WITHIN_S:
                 return
             self._sought.append(clock())
             seek()
-            self.wanted.set()
+            self._wanted.set()
         await self._until_done(newest + 1)
 
     async def _until_done(self, number: int) -> None:

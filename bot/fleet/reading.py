@@ -6,17 +6,18 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+from bot.domain.chat import Candidate
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import AWAY, HostSnapshot, Instance, ModelKind, Report
 from bot.domain.ids import InstanceRef, ModelKey
 from bot.domain.values import value
 from bot.fleet.client import HostClient, LoadValue
 from bot.fleet.connection import Connection
-from bot.fleet.lease import Lease
+from bot.fleet.lease import Lease, Silent
 from bot.fleet.queue import Ticket
 from bot.fleet.residents import reference_of
 from bot.fleet.rules import LEAST_TIMER_S, FleetRules
-from bot.policy.deadlines import DEAF_S
+from bot.policy.deadlines import is_deaf
 
 VOUCHED_S = 1.0
 """A list, or a word of an answer under way, tells for so long that an instance is in memory."""
@@ -27,8 +28,6 @@ LOOK_S = 2.0
 """How long a turn about to be sent waits to hear whether its instance is still there."""
 COUNT_S = 0.3
 """How long it waits for the host's own count of its tokens, where that could change what fits."""
-TOLD_S = 10.0
-"""Who told about itself within so long is there, for a turn that would leave another for it."""
 DOUBTED_S = 1.0
 """So often it is looked whether a host in doubt was heard, and whether another could answer."""
 
@@ -39,8 +38,11 @@ class Doubts:
 
     after_s: float
     """So long silent it is asked whether it is there."""
-    limit_s: Callable[[bool], float]
-    """The longest silence as things stand now, given whether it did not answer that either."""
+    sooner: Callable[[float], Candidate | None]
+    """Who could answer instead, given when it was asked: one that has told of itself since then."""
+    limit_s: Callable[[float, bool], float]
+    """The longest silence, given in how many seconds that one could (infinity for nobody), and
+    whether this one is deaf."""
 
 
 class HostReader:
@@ -58,7 +60,16 @@ class HostReader:
         on_spoke: Callable[[Ticket], object],
         knock: Callable[[], object],
     ) -> None:
-        """``knock`` has the host probed soon, without waiting for that."""
+        """Of one host.
+
+        Args:
+            link: To it.
+            rules: With the times it has to answer.
+            snapshot: Gives what is known of it now.
+            on_listed: Is told each list of its instances that was read here.
+            on_spoke: Is told whose answer has begun.
+            knock: Has it probed soon, without waiting for that.
+        """
         self.acts = 0
         """Loads and unloads ended; a list read before the newest of them is out of date."""
         self.listed_at = -math.inf
@@ -171,12 +182,10 @@ class HostReader:
             text = f"`{key}` is not in memory on {host.name} any more."
             raise Unavailable(text, FailureKind.NOT_THERE)
 
-    def has_told(self) -> bool:
-        """Has the host just told about itself? Where not it is asked to, for who looks next."""
-        is_told = asyncio.get_running_loop().time() - self.told_at < TOLD_S
-        if not is_told:
-            self.knock()
-        return is_told
+    def is_deaf(self, asked_at: float) -> bool:
+        """Has it not told of itself since it was asked to, though it had the time?"""
+        asked_s = asyncio.get_running_loop().time() - asked_at
+        return self.told_at < asked_at and is_deaf(asked_s, self._rules.probe_timeout_s)
 
     def first_word_within(
         self, seconds: float, lease: Lease, doubts: Doubts | None = None
@@ -188,7 +197,7 @@ class HostReader:
         ``doubts`` it may be shorter.
 
         Raises:
-            HostUnreachable: on leaving; the host hangs: it said nothing for so long.
+            Silent: on leaving; the host hangs: it said nothing for so long.
         """
         return Heard(self, seconds, lease, doubts)
 
@@ -233,7 +242,8 @@ class Heard:
         self._seconds = seconds
         self._lease = lease
         self._doubts = doubts
-        self._knocked_at = -math.inf
+        self._doubted_at = -math.inf
+        self._sooner: Candidate | None = None
         self._silent_s = 0.0
         self._reference = reference_of(lease.granted.instance)
         self._loop = asyncio.get_running_loop()
@@ -286,7 +296,7 @@ class Heard:
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError as late:
             text = f"{reader.snapshot().name} said nothing for {self._silent_s:.0f} s: it hangs."
-            raise HostUnreachable(text, FailureKind.TIMEOUT) from late
+            raise Silent(text, self._sooner) from late
 
     def _look(self) -> None:
         reader = self._reader
@@ -294,27 +304,48 @@ class Heard:
             return
         newest = max((at() for _, at in reader.spoke.values()), default=self._sent_at)
         since, now = max(self._sent_at, reader.heard_at, newest), self._loop.time()
-        limit_s, again_at = self._seconds, math.inf
-        if (doubts := self._doubts) is not None:
-            again_at = since + doubts.after_s
-            if again_at <= now:
-                limit_s, again_at = min(limit_s, self._doubted_s(doubts, since)), now + DOUBTED_S
-        if (left_s := since + limit_s - now) > 0.0:
-            left_s = max(LEAST_TIMER_S, min(left_s, again_at - now))
-            self._timer = self._loop.call_later(left_s, self._look)
+        silent_s, self._sooner = now - since, None
+        if silent_s >= self._seconds:
+            self._ends(silent_s)
+            return
+        # Before anybody else is asked: a fault of ours there took the whole deadline away.
+        self._looks_in(self._seconds - silent_s)
+        if (doubts := self._doubts) is None:
+            return
+        if silent_s < doubts.after_s:
+            self._looks_in(min(doubts.after_s, self._seconds) - silent_s)
+            return
+        limit_s = self._doubted_s(doubts, since, now)
+        if silent_s >= limit_s:
+            self._ends(silent_s)
         else:
-            self._silent_s = now - since
-            self._limit.reschedule(now)
+            self._looks_in(min(DOUBTED_S, limit_s - silent_s))
 
-    def _doubted_s(self, doubts: Doubts, since: float) -> float:
+    def _looks_in(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(max(LEAST_TIMER_S, seconds), self._look)
+
+    def _ends(self, silent_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._silent_s = silent_s
+        self._limit.reschedule(self._loop.time())
+
+    def _doubted_s(self, doubts: Doubts, since: float, now: float) -> float:
         """The limit by who could answer instead, and by whether a knock in this silence was heard.
 
         A host that hung kept a question of thirty tokens for 92 s, while another would have loaded
         its model in five: only one that had it in memory already was taken for one that could.
         """
-        reader, now = self._reader, self._loop.time()
-        if self._knocked_at < since:
-            self._knocked_at = now
-            reader.knock()
-        is_heard = reader.told_at >= self._knocked_at
-        return doubts.limit_s(not is_heard and now - self._knocked_at >= DEAF_S)
+        if self._doubted_at < since:
+            self._doubted_at = now
+            self._reader.knock()
+        # Where the network is lost all fall silent, and turns left for hosts as lost failed.
+        sooner = doubts.sooner(self._doubted_at)
+        other_s = math.inf if sooner is None or sooner.seconds is None else sooner.seconds
+        limit_s = doubts.limit_s(other_s, self._reader.is_deaf(self._doubted_at))
+        if limit_s >= self._seconds:
+            return self._seconds
+        self._sooner = sooner
+        return limit_s

@@ -16,7 +16,7 @@ LEAST_DEAF_S = 10.0
 DOUBT_S = 5.0
 """Beyond the plain time of reading: by then a host is asked whether it is there."""
 DEAF_S = 5.0
-"""So long without an answer to that it is deaf."""
+"""So long without an answer to that it is deaf, where a probe is not given longer."""
 MOST_FIRST_S = 900.0
 READ_FACTOR = 5.0
 """Times the measured time: what lies in memory may have to be read from the disk again first."""
@@ -59,11 +59,26 @@ def first_word_s(
         is_deaf: In that silence it was asked whether it is there, and did not answer.
     """
     # Who reads a long prompt may have no time to answer: it is cut for that only by who can go.
-    is_deaf = is_deaf and other_s < LEAST_ALONE_S
-    is_as_measured = speed.prefill_tokens_per_s is None or is_deaf
-    factor = 1.0 if is_as_measured else READ_FACTOR
+    is_deaf = is_deaf and is_soon(other_s)
+    is_plain = speed.prefill_tokens_per_s is None or is_deaf
+    factor = 1.0 if is_plain else READ_FACTOR
     least_s = min(LEAST_ALONE_S, max(LEAST_DEAF_S if is_deaf else LEAST_BESIDE_S, other_s))
     return min(MOST_FIRST_S, least_s + factor * _reading_s(prompt_tokens, speed, beside))
+
+
+def is_soon(other_s: float) -> bool:
+    """Is a host in doubt left the sooner for one that could begin to answer in so many seconds?"""
+    return other_s < LEAST_ALONE_S
+
+
+def is_deaf(asked_s: float, probe_timeout_s: float) -> bool:
+    """Should a host have told whether it is there by now?
+
+    Args:
+        asked_s: How long ago it was asked.
+        probe_timeout_s: How long its owner lets a probe take.
+    """
+    return asked_s >= max(DEAF_S, probe_timeout_s)
 
 
 def _reading_s(prompt_tokens: int, speed: Speed, beside: int) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from clocks import LoopClock
-from house import GUARD_S, QWEN, House, house, sim
+from house import GUARD_S, QWEN, House, Said, house, sim
 
 from bot.chat import host_serving
 from bot.domain.errors import HostUnreachable
@@ -20,6 +20,7 @@ from bot.sim import journal
 ONE, TWO = HostName("one"), HostName("two")
 KEY = ModelKey(QWEN.key)
 STALLED = 0.55
+CHAT = "/v1/chat/completions"
 
 
 def is_slower(home: House, name: HostName, first_s: float = 5.0) -> None:
@@ -35,6 +36,7 @@ def hurry(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(deadlines, "READ_FACTOR", 0.0)
     patch.setattr(deadlines, "SLOWEST_TOKENS_PER_S", 1e9)
     patch.setattr(reading, "DOUBTED_S", 0.01)
+    patch.setattr(deadlines, "LEAST_BESIDE_S", 0.05)
 
 
 async def warm(home: House) -> None:
@@ -43,18 +45,22 @@ async def warm(home: House) -> None:
         await home.lantern.fleet.host(name).probe()
 
 
+async def answered_by_two(home: House, path: str = "") -> Said:
+    """Asks while the first hangs with whatever comes, or with what comes by one path."""
+    home.hosts["one"].faults.hang(path=path)
+    said = await home.ask("[[say here]]")
+    assert (said.text, said.receipt.host) == ("here", TWO)
+    return said
+
+
 async def test_a_question_moves_from_a_host_that_hangs_to_an_idle_twin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch)
-    monkeypatch.setattr(deadlines, "LEAST_BESIDE_S", 0.05)
     async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
         await warm(home)
         is_slower(home, TWO)
-        home.hosts["one"].faults.hang(path="/v1/chat/completions")
-        said = await home.ask("[[say here]]")
-        assert said.text == "here"
-        assert said.receipt.host == TWO
+        said = await answered_by_two(home, CHAT)
         (fallback,) = said.fallbacks
         assert "hangs" in fallback.reason
 
@@ -63,7 +69,6 @@ async def test_a_question_moves_from_a_host_that_hangs_to_one_that_loads_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch)
-    monkeypatch.setattr(deadlines, "LEAST_BESIDE_S", 0.05)
     async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
         # Its load was measured, and is short.
         two = home.lantern.fleet.host(TWO)
@@ -73,26 +78,48 @@ async def test_a_question_moves_from_a_host_that_hangs_to_one_that_loads_first(
         await two.unload(lease.granted.instance.identifier)
         await home.hosts["one"].preload(KEY)
         await home.lantern.fleet.host(ONE).probe()
-        home.hosts["one"].faults.hang(path="/v1/chat/completions")
-        said = await home.ask("[[say here]]")
-        assert (said.text, said.receipt.host) == ("here", TWO)
+        said = await answered_by_two(home, CHAT)
         assert any(isinstance(event, Loading) for event in said.events)
+
+
+async def test_the_last_that_is_left_to_ask_is_left_for_one_that_came_up_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    # Longer than any test may take: alone it is left for nobody.
+    monkeypatch.setattr(deadlines, "LEAST_ALONE_S", math.inf)
+    async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
+        await home.hosts["one"].preload(KEY)
+        await home.hosts["two"].stop()
+        for name in (ONE, TWO):
+            await home.lantern.fleet.host(name).probe()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(answered_by_two(home, CHAT))
+            await home.hosts["one"].journal.wait_for(journal.Request, lambda r: r.path == CHAT)
+            await home.hosts["two"].start()
+            await home.hosts["two"].preload(KEY)
+            await home.lantern.fleet.host(TWO).probe()
 
 
 async def test_a_host_that_answers_nothing_at_all_is_left_sooner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch)
-    # As long as shipped: only a host that is deaf has less.
+    # Longer than any test may take: only a host that is deaf has less.
+    monkeypatch.setattr(deadlines, "LEAST_ALONE_S", math.inf)
+    monkeypatch.setattr(deadlines, "LEAST_BESIDE_S", math.inf)
     monkeypatch.setattr(deadlines, "LEAST_DEAF_S", 0.0)
-    monkeypatch.setattr(reading, "DEAF_S", 0.0)
+
+    def is_deaf(_asked_s: float, _probe_timeout_s: float) -> bool:
+        return True
+
+    # Without the time that a host is given to tell.
+    monkeypatch.setattr(reading, "is_deaf", is_deaf)
     monkeypatch.setattr(reading, "LOOK_S", 0.01)
     async with house(tmp_path, sim("one", QWEN, sockets=False), sim("two", QWEN)) as home:
         await warm(home)
         is_slower(home, TWO)
-        home.hosts["one"].faults.hang()
-        said = await home.ask("[[say here]]")
-        assert (said.text, said.receipt.host) == ("here", TWO)
+        await answered_by_two(home)
 
 
 async def test_alone_a_host_is_given_its_time_and_other_answers_are_signs_of_life(

@@ -4,6 +4,7 @@ The host is a stand-in that does as it is told; the lease and the draft are real
 """
 
 import asyncio
+import math
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -22,7 +23,7 @@ from virtual_time import play
 from bot.chat import host_serving
 from bot.chat.choices import Resolved
 from bot.chat.draft import Draft
-from bot.chat.host_serving import HostServing, SilenceLimits
+from bot.chat.host_serving import HostServing, Others, SilenceLimits
 from bot.chat.planning import Asking, Job
 from bot.chat.walk import HOST_AT_FAULT
 from bot.domain.chat import (
@@ -172,7 +173,6 @@ class Lab:
     """For the first word of each request."""
     heard: list[float] = field(default_factory=list[float])
     """When its host said anything."""
-    has_other_told: bool = True
     is_watched: bool = False
     lead_s: float | None = 0.0
     better: Callable[[Lease], Candidate | None] | None = None
@@ -186,10 +186,7 @@ class Lab:
         self.host.reader = checked(HostReader)
         self.host.reader.first_word_within.side_effect = self._first_word_within
         self.host.reader.count_tokens.return_value = None
-        other = checked(Host)
-        other.reader = checked(HostReader)
-        other.reader.has_told.return_value = self.has_other_told
-        self.fleet.host.side_effect = {STUDIO: self.host, LAPTOP: other}.__getitem__
+        self.fleet.host.side_effect = {STUDIO: self.host}.__getitem__
         self.fleet.snapshot.side_effect = lambda: FleetSnapshot(self._hosts(), 0.0)
         self.fleet.binding = self
         self.serving = HostServing(self.fleet, self)
@@ -663,7 +660,7 @@ def test_how_long_a_host_may_be_silent_is_judged_by_all_that_runs_beside(
         async with lab.serving.lease(
             STUDIO, HERE, Wish(QWEN), Route((HERE,)), lab.emit, is_last=True
         ) as lease:
-            found = await lab.serving.confirmed(STUDIO, HERE, lease, 100, unsaid, others=None)
+            found = await lab.serving.confirmed(STUDIO, HERE, lease, 100, unsaid, others=Route)
             lab.host.confirm.assert_awaited_once_with(lease)
         return found
 
@@ -675,49 +672,101 @@ def test_how_long_a_host_may_be_silent_is_judged_by_all_that_runs_beside(
         assert (found.first_s, found.gap_s, found.seen) == (first_s + more_s, gap_s, here)
         assert found.doubts.after_s == DOUBT_S + once_s + more_s
         # Alone it has all its time, heard or not.
-        assert [*map(found.doubts.limit_s, (False, True))] == [first_s + more_s] * 2
+        limits_s = (found.doubts.limit_s(math.inf, is_deaf) for is_deaf in (False, True))
+        assert [*limits_s] == [first_s + more_s] * 2
+        least_s = found.doubts.limit_s(0.1, False), found.doubts.limit_s(0.1, True)
+        assert least_s == (
+            first_s + more_s - LEAST_ALONE_S + LEAST_BESIDE_S,
+            once_s + more_s + LEAST_DEAF_S,
+        )
 
 
-async def serves(lab: Lab, job: Job, *, is_last: bool) -> Draft:
-    return await lab.serve(job, is_last=is_last)
+FAR, AWAY = HostName("far"), HostName("away")
+MORE_HOSTS = {LAPTOP: 0.2, FAR: 15.0, AWAY: 0.1, STUDIO: 0.1}
 
 
-@pytest.mark.parametrize(
-    ("other", "there", "has_told", "least_s"),
-    [
-        (0.1, "up", True, (LEAST_BESIDE_S, LEAST_DEAF_S)),
-        # It would have to load first.
-        (15.0, "up", True, (LEAST_BESIDE_S, 15.0)),
-        (30.0, "up", True, (30.0, 30.0)),
-        (None, "up", True, None),
-        (0.1, "down", True, None),
-        # Up by a look of half a minute ago.
-        (0.1, "up", False, None),
-    ],
-)
-def test_a_silent_host_is_left_the_sooner_the_sooner_another_could_answer(
-    other: float | None, there: HostState, has_told: bool, least_s: tuple[float, float] | None
-) -> None:
-    # Neither itself, nor a provider, which costs money, is another host.
-    provider = Candidate(QWEN, provider=ProviderName("zai"), seconds=0.1)
-    now = Route((replace(HERE, seconds=0.1), replace(THERE, seconds=other), provider))
-    snapshots = {STUDIO: copies(STUDIO, 1, speed=QUICK), LAPTOP: copies(LAPTOP, state=there)}
-    alone_s = LEAST_ALONE_S + READ_S
-    sooner_s = alone_s, alone_s
-    if least_s is not None:
-        sooner_s = least_s[0] + READ_S, least_s[1] + READ_S / READ_FACTOR
-    # As the route is by then; where it is not made anew, as it was. Nobody is left for the last.
-    for job, is_last in (
-        (job_of(prompt_tokens=100, replan=lambda: now), False),
-        (job_of(prompt_tokens=100, route=now), False),
-        (job_of(prompt_tokens=100, replan=lambda: now), True),
-    ):
-        lab = Lab(snapshots=dict(snapshots), has_other_told=has_told)
-        play(serves(lab, job, is_last=is_last))
-        then_s = (alone_s, alone_s) if is_last else sooner_s
-        ((first_s, doubts),) = lab.limits
-        assert (first_s, doubts.after_s) == (alone_s, DOUBT_S + READ_S / READ_FACTOR)
-        assert (doubts.limit_s(False), doubts.limit_s(True)) == then_s
+@dataclass
+class Rivals:
+    """Hosts that could answer instead of the studio, which is in doubt."""
+
+    told_at: dict[HostName, float] = field(default_factory=dict[HostName, float])
+    deaf: set[HostName] = field(default_factory=set[HostName])
+    knocks: list[HostName] = field(default_factory=list[HostName])
+    seconds: dict[HostName, float | None] = field(default_factory=lambda: {**MORE_HOSTS})
+
+    def __post_init__(self) -> None:
+        fleet = checked(Fleet)
+        fleet.host.side_effect = self._host
+        states: dict[HostName, HostState] = {AWAY: "down"}
+        fleet.snapshot.return_value = FleetSnapshot(
+            {name: copies(name, state=states.get(name, "up")) for name in MORE_HOSTS}, 0.0
+        )
+        self.others = Others(fleet, STUDIO, self._route)
+
+    def _route(self) -> Route:
+        # Nor a provider, which costs money, is another host.
+        provider = Candidate(QWEN, provider=ProviderName("zai"), seconds=0.1)
+        hosts = (Candidate(QWEN, name, seconds=s) for name, s in self.seconds.items())
+        return Route((provider, *hosts))
+
+    def _host(self, name: HostName) -> Host:
+        host = checked(Host)
+        host.reader = checked(HostReader)
+        host.reader.told_at = self.told_at.get(name, -math.inf)
+        host.reader.is_deaf.return_value = name in self.deaf
+        host.reader.knock = lambda: self.knocks.append(name)
+        return host
+
+    def soonest(self, since: float = 5.0) -> HostName | None:
+        async def found() -> Candidate | None:
+            return self.others.soonest(since)
+
+        return None if (candidate := play(found())) is None else candidate.host
+
+
+def test_a_host_in_doubt_is_left_for_the_soonest_that_has_told_of_itself_since() -> None:
+    rivals = Rivals()
+    # The soonest alone is asked to, and once in a silence.
+    assert (rivals.soonest(), rivals.soonest(), rivals.knocks) == (None, None, [LAPTOP])
+    # What it told before the doubt may be from before the network went.
+    rivals.told_at = {LAPTOP: 4.9}
+    assert rivals.soonest() is None
+    rivals.told_at = {LAPTOP: 5.0}
+    assert (rivals.soonest(), rivals.knocks) == (LAPTOP, [LAPTOP])
+    # In the next silence anew.
+    assert (rivals.soonest(9.0), rivals.knocks) == (None, [LAPTOP, LAPTOP])
+
+
+def test_where_the_soonest_is_deaf_the_next_is_asked_whether_it_is_there() -> None:
+    rivals = Rivals(deaf={LAPTOP})
+    assert (rivals.soonest(), rivals.soonest(), rivals.knocks) == (None, None, [LAPTOP, FAR])
+    rivals.told_at = {FAR: 6.0}
+    assert rivals.soonest() == FAR
+
+
+@pytest.mark.parametrize("seconds", [None, LEAST_ALONE_S])
+def test_who_would_shorten_nothing_is_not_asked_whether_it_is_there(seconds: float | None) -> None:
+    rivals = Rivals(told_at={LAPTOP: 9.0}, seconds={**MORE_HOSTS, LAPTOP: seconds, FAR: seconds})
+    assert (rivals.soonest(), rivals.knocks) == (None, [])
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_who_could_answer_instead_is_asked_of_the_route_as_it_is_by_then(is_last: bool) -> None:
+    now = Route((replace(HERE, seconds=0.1), replace(THERE, seconds=0.1)))
+    # Where it is not made anew, as it was. Also for the last of its line: one may have come up.
+    for job in (job_of(replan=lambda: now), job_of(route=now)):
+        lab = Lab(snapshots={LAPTOP: copies(LAPTOP)})
+        laptop = checked(Host)
+        laptop.reader = checked(HostReader)
+        laptop.reader.told_at = 7.0
+        lab.fleet.host.side_effect = {STUDIO: lab.host, LAPTOP: laptop}.__getitem__
+
+        async def asked(lab: Lab = lab, job: Job = job) -> Candidate | None:
+            await lab.serve(job, is_last=is_last)
+            ((_, doubts),) = lab.limits
+            return doubts.sooner(6.0)
+
+        assert play(asked()) == now.candidates[1]
 
 
 def test_what_is_sent_has_these_limits_and_words_of_one_person_in_a_row_are_joined() -> None:

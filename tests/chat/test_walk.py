@@ -14,7 +14,7 @@ from bot.domain.chat import Candidate
 from bot.domain.errors import FailureKind, NoCandidates, Unavailable
 from bot.domain.events import Offered
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
-from bot.fleet.lease import Elsewhere
+from bot.fleet.lease import Elsewhere, Silent
 from bot.policy.access import Rights
 from bot.sim.models import GB, SimModel
 
@@ -32,7 +32,7 @@ class Walk:
         self,
         *candidates: Candidate,
         max_wait_s: float | None = 9.0,
-        **fails: Sequence[FailureKind | Candidate],
+        **fails: Sequence[FailureKind | Candidate | Unavailable],
     ) -> None:
         """Of each by name why it fails in turn, or who is sooner by then."""
         self.max_wait_s = max_wait_s
@@ -61,6 +61,8 @@ class Walk:
         kinds = self.fails.get(candidate.where, [])
         if kinds:
             why = kinds.pop(0)
+            if isinstance(why, Unavailable):
+                raise why
             raise Elsewhere(why) if isinstance(why, Candidate) else Unavailable("no", why)
 
     async def on_failure(self, candidate: Candidate, error: Unavailable) -> None:
@@ -212,6 +214,28 @@ async def test_a_providers_line_is_not_left_for_a_host_that_takes_longer_than_an
     play = Walk(ZAI, OPENAI, late, zai=[BUSY], openai=[SERVER])
     assert await play.play() is ZAI
     assert play.order == ["zai", "openai", "zai"]
+
+
+async def test_whom_a_host_that_hangs_was_left_for_is_next_before_a_provider() -> None:
+    soon = replace(B, seconds=1.0)
+    # One that was left for a host sooner by then stands behind the provider.
+    play = Walk(B, A, ZAI, b=[Elsewhere(A)], a=[Silent("hangs", soon)])
+    served = await play.play()
+    assert served is not None
+    assert (served.host, play.order) == (B.host, ["b", "a", "b"])
+    # So does one that was busy, whose line is waited in to its end now.
+    play = Walk(B, A, ZAI, b=[BUSY], a=[Silent("hangs", soon)])
+    served = await play.play()
+    assert served is not None
+    assert play.asked[-1] == ("b", None, False)
+
+
+async def test_whom_a_host_that_hangs_was_left_for_is_asked_though_it_came_up_since() -> None:
+    play = Walk(A, ZAI, a=[Silent("hangs", C)])
+    assert (await play.play(), play.order) == (C, ["a", "c"])
+    # Alone it had all its time: nobody is put before others.
+    play = Walk(A, ZAI, B, a=[Silent("hangs", None)])
+    assert (await play.play(), play.order) == (ZAI, ["a", "zai"])
 
 
 @pytest.mark.parametrize("kind", FailureKind)

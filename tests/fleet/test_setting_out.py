@@ -15,10 +15,12 @@ from bot.domain.chat import Candidate, Route
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.events import Progress
 from bot.domain.hosts import Drain
+from bot.domain.ids import HostName
 from bot.fleet import delivery, fleet, reading
 from bot.fleet import host as host_module
-from bot.fleet.lease import Lease
+from bot.fleet.lease import Lease, Silent
 from bot.fleet.reading import Doubts
+from bot.fleet.rules import FleetRules
 from bot.fleet.scheduler import Scheduler
 from bot.policy.ahead import Ahead
 from bot.policy.breaker import BreakerRules
@@ -26,6 +28,7 @@ from bot.sim import journal
 from bot.sim.host import SimHost
 
 MANY = 12
+OTHER = Candidate(ONE, HostName("other"), seconds=0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -318,24 +321,28 @@ async def test_the_progress_of_a_load_puts_an_answers_end_off(loop_clock: LoopCl
             loop_clock.passes(7.125)
 
 
-@pytest.mark.parametrize(("is_heard", "limit_s"), [(True, 20.0), (False, 10.0)])
+@pytest.mark.parametrize(("is_heard", "longest_s"), [(True, 20.0), (False, 10.0)])
 async def test_a_host_in_doubt_is_asked_whether_it_is_there_and_left_the_sooner_if_it_is_deaf(
-    is_heard: bool, limit_s: float, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+    is_heard: bool, longest_s: float, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "DOUBTED_S", 2.5)
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+    async with SimHost(sim_config()) as sim, fleet_over(sim, rules=FleetRules()) as bench:
         await bench.use()
         host, loop = bench.fleet.host(H), asyncio.get_running_loop()
         began_at, knocks = loop.time(), list[float]()
         host.reader.knock = lambda: knocks.append(loop.time())
 
         async def in_vain() -> None:
-            doubts = Doubts(5.0, lambda is_deaf: 10.0 if is_deaf else 20.0)
+            def limit_s(other_s: float, is_deaf: bool) -> float:
+                assert other_s == 0.5
+                return 10.0 if is_deaf else 20.0
+
+            doubts = Doubts(5.0, lambda _: OTHER, limit_s)
             within = host.reader.first_word_within(90.0, mute, doubts)
-            with pytest.raises(HostUnreachable, match=f"nothing for {limit_s:.0f} s"):
+            with pytest.raises(Silent, match=f"nothing for {longest_s:.0f} s") as broke:
                 async with within:
                     await asyncio.Event().wait()
-            assert loop.time() == began_at + limit_s
+            assert (loop.time(), broke.value.sooner) == (began_at + longest_s, OTHER)
 
         async with granted(bench) as mute, asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(in_vain())
@@ -346,24 +353,78 @@ async def test_a_host_in_doubt_is_asked_whether_it_is_there_and_left_the_sooner_
                 if is_heard:
                     await host.probe()
                 loop_clock.passes(2.5)
-                if loop.time() == began_at + limit_s:
+                if loop.time() == began_at + longest_s:
                     break
         # Once in a silence.
         assert knocks == [began_at + 5.0]
 
 
-async def test_who_has_not_told_of_itself_lately_is_asked_to(
-    loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("asked_s", [4.5, 5.0])
+async def test_a_host_is_deaf_that_has_not_told_of_itself_since_it_was_asked_to(
+    asked_s: float, loop_clock: LoopClock
+) -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim, rules=FleetRules()) as bench:
+        await bench.use()
+        host, loop = bench.fleet.host(H), asyncio.get_running_loop()
+        await host.probe()
+        loop_clock.passes(1.0)
+        asked_at = loop.time()
+        loop_clock.passes(asked_s)
+        assert host.reader.is_deaf(asked_at) is (asked_s == 5.0)
+        await host.probe()
+        assert not host.reader.is_deaf(asked_at)
+
+
+async def test_alone_a_host_in_doubt_has_all_its_time_and_is_left_for_nobody(
+    loop_clock: LoopClock,
 ) -> None:
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         await bench.use()
-        host, knocks = bench.fleet.host(H), list[None]()
-        await host.probe()
-        monkeypatch.setattr(host.reader, "knock", lambda: knocks.append(None))
-        loop_clock.passes(reading.TOLD_S - 0.5)
-        assert (host.reader.has_told(), knocks) == (True, [])
-        loop_clock.passes(0.5)
-        assert (host.reader.has_told(), knocks) == (False, [None])
+        reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
+        began_at = loop.time()
+
+        async def in_vain() -> None:
+            # As long as another, which could answer, leaves it.
+            doubts = Doubts(5.0, lambda _: OTHER, lambda _, is_deaf: 9.0)
+            with pytest.raises(Silent) as broke:
+                async with reader.first_word_within(8.0, mute, doubts):
+                    await asyncio.Event().wait()
+            assert (loop.time(), broke.value.sooner) == (began_at + 8.0, None)
+
+        async with granted(bench) as mute, asyncio.TaskGroup() as tasks:
+            tasks.create_task(in_vain())
+            await loop_clock.armed(5.0)
+            loop_clock.passes(5.0)
+            await loop_clock.armed(1.0)
+            loop_clock.passes(3.0)
+
+
+async def test_a_fault_of_ours_in_a_doubt_takes_no_deadline_away(loop_clock: LoopClock) -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        await bench.use()
+        reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
+        began_at, faults = loop.time(), list[object]()
+        loop.set_exception_handler(lambda _, what: faults.append(what["exception"]))
+        fault = KeyError("route")
+
+        def sooner(_: float) -> None:
+            raise fault
+
+        async def in_vain() -> None:
+            doubts = Doubts(5.0, sooner, lambda _, is_deaf: 6.0)
+            with pytest.raises(Silent):
+                async with reader.first_word_within(8.0, mute, doubts):
+                    await asyncio.Event().wait()
+            assert loop.time() == began_at + 8.0
+
+        async with granted(bench) as mute, asyncio.TaskGroup() as tasks:
+            tasks.create_task(in_vain())
+            await loop_clock.armed(5.0)
+            loop_clock.passes(5.0)
+            await loop_clock.armed(3.0)
+            loop_clock.passes(3.0)
+        # Told to the log once, not each second.
+        assert faults == [fault]
 
 
 async def test_a_sign_of_life_ends_a_doubt_and_who_is_asked_is_probed(
@@ -375,7 +436,7 @@ async def test_a_sign_of_life_ends_a_doubt_and_who_is_asked_is_probed(
         reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
 
         async def in_vain() -> None:
-            doubts = Doubts(5.0, lambda is_deaf: 7.5)
+            doubts = Doubts(5.0, lambda _: OTHER, lambda _, is_deaf: 7.5)
             with pytest.raises(HostUnreachable, match="nothing for 8 s"):
                 async with reader.first_word_within(90.0, mute, doubts):
                     await asyncio.Event().wait()

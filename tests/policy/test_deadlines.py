@@ -5,7 +5,16 @@ import math
 import pytest
 
 from bot.domain.hosts import Speed
-from bot.policy.deadlines import doubt_s, first_word_s, gap_s, load_pause_s, unsaid_s
+from bot.policy.deadlines import (
+    DEAF_S,
+    doubt_s,
+    first_word_s,
+    gap_s,
+    is_deaf,
+    is_soon,
+    load_pause_s,
+    unsaid_s,
+)
 
 NEVER = math.inf
 
@@ -61,6 +70,29 @@ def test_a_host_is_doubted_once_it_is_silent_for_longer_than_it_reads(
     tokens: int, prefill: float | None, beside: int, seconds: float
 ) -> None:
     assert doubt_s(tokens, Speed(prefill_tokens_per_s=prefill), beside) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("other_s", "is_left"), [(0.0, True), (89.9, True), (90.0, False)])
+def test_a_host_in_doubt_is_left_sooner_for_one_that_is_there_before_its_own_time_is_over(
+    other_s: float, is_left: bool
+) -> None:
+    assert is_soon(other_s) is is_left
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "probe_timeout_s", "deaf"),
+    [
+        (DEAF_S - 0.1, 1.0, False),
+        (DEAF_S, 1.0, True),
+        # Its owner knows it to be slow to tell.
+        (DEAF_S, 20.0, False),
+        (20.0, 20.0, True),
+    ],
+)
+def test_a_host_is_deaf_once_it_was_given_as_long_as_a_probe(
+    asked_s: float, probe_timeout_s: float, deaf: bool
+) -> None:
+    assert is_deaf(asked_s, probe_timeout_s) is deaf
 
 
 @pytest.mark.parametrize(
