@@ -75,6 +75,9 @@ LATE_COSTS_EVERY_S = 60.0
 KEYS_EVERY_S = 60.0
 """How soon a key that was changed in a file counts, while its provider is left out."""
 
+DRAINS_EVERY_S = 2.0
+"""How soon a drain of the Lantern that runs on the database counts beside it."""
+
 SALT_NOTE = "salt of people's hashes"
 
 Observe = Callable[[FleetEvent], None]
@@ -278,8 +281,11 @@ def _repeat(
     timer.every(PERSONAS_EVERY_S, "personas", read_personas)
     timer.every(PERSONAS_EVERY_S, "personas made in chats", built.personas.refresh)
     timer.every(KEYS_EVERY_S, "keys", partial(_take_keys, plan.reread, built.providers))
-    # Of two on one database only the owner loads ahead, unloads, settles and backs up.
-    if plan.is_owner:
+    # Of two on one database only the owner drains, loads ahead, unloads, settles and backs up.
+    if not plan.is_owner:
+        store = FleetStore(built.database)
+        timer.every(DRAINS_EVERY_S, "drains", partial(_take_drains, store, built.fleet))
+    else:
         timer.every(KEEP_EVERY_S, "keep loaded", built.keeper.keep)
         if plan.has_preload:
             timer.every(PRELOAD_EVERY_S, "usual hours", built.keeper.preload)
@@ -370,6 +376,11 @@ async def _fleet(plan: Plan, database: Database, newsroom: Newsroom) -> Fleet:
             evict_foreign=plan.fleet_rules.evict_foreign and plan.is_owner,
         ),
     )
+
+
+async def _take_drains(store: FleetStore, fleet: Fleet) -> None:
+    # A chat that was open already loaded models on the machine that was given back.
+    fleet.take_drains(await store.drains())
 
 
 async def _unkept(*fact: object) -> None:

@@ -19,17 +19,25 @@ from bot.sim.host import SimHost
 from bot.store.backups import backups_of
 from bot.store.fleet_memory import FleetStore
 
+Jobs = dict[str, tuple[float | time, TimedWork]]
 
-@pytest.mark.parametrize("is_owner", [True, False])
-async def test_every_day_the_owner_of_a_database_backs_it_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_owner: bool
-) -> None:
-    jobs: dict[str, tuple[float | time, TimedWork]] = {}
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """What is to be done again and again, by its name; nothing of it is done by itself."""
+    jobs: Jobs = {}
 
     def every(_: Timer, when: float | time, name: str, job: TimedWork) -> None:
         jobs[name] = when, job
 
     monkeypatch.setattr(Timer, "every", every)
+    return jobs
+
+
+@pytest.mark.parametrize("is_owner", [True, False])
+async def test_every_day_the_owner_of_a_database_backs_it_up(
+    tmp_path: Path, jobs: Jobs, is_owner: bool
+) -> None:
     path = new_database(tmp_path / "lantern.db")
     rules = ChatRules(default_persona=PersonaName("default"))
     plan = Plan((), rules, FleetRules(), tmp_path, path, is_owner=is_owner)
@@ -91,6 +99,25 @@ async def test_what_a_command_loads_beside_a_running_lantern_is_that_ones(
                 assert [i.own for i in running.catalog.snapshot().hosts[name].loaded] == [True]
             done = await running.acts.unload(None, QWEN.key)
             assert [where for where, _ in done.left] == [name]
+
+
+async def test_beside_a_running_lantern_its_drains_count_and_are_its_own_to_change(
+    tmp_path: Path, jobs: Jobs
+) -> None:
+    path = new_database(tmp_path / "lantern.db")
+    async with SimHost(sim("studio", QWEN)) as host:
+        loaded = load_settings(None, {"LANTERN_HOSTS": host.address}, tmp_path)
+        plan = _plan(loaded, path, serves=False)
+        async with lantern(plan) as running, lantern(replace(plan, is_owner=False)) as chat:
+            await chat.fleet.settled(60)
+            name = chat.catalog.host(host.address)
+            for is_draining, state in ((True, "draining"), (False, "up")):
+                with pytest.raises(NotPermitted, match="by the Lantern that runs"):
+                    await chat.acts.drain(host.address, is_draining=is_draining)
+                await running.acts.drain(host.address, is_draining=is_draining)
+                _, obey = jobs["drains"]
+                await obey()
+                assert chat.catalog.snapshot().hosts[name].state == state
 
 
 async def test_what_others_loaded_is_taken_over_by_nobody(tmp_path: Path) -> None:

@@ -211,8 +211,16 @@ class FleetActs:
         Raises:
             UnknownName: no such host.
             RequestRefused: that is no time.
+            NotPermitted: that is for the Lantern to do that this one stands beside.
         """
-        name = self._catalog.host(host)
+        name, verb = self._catalog.host(host), "drain" if is_draining else "resume"
+        if not self._is_owner:
+            # It was confirmed, and that one went on as before.
+            raise NotPermitted(
+                f"{name} is drained and resumed by the Lantern that runs on this database: by "
+                f"`/fleet {verb}` there, the page of its gateway or "
+                f"`POST /admin/hosts/{name}/{verb}`."
+            )
         try:
             left_s = None if lasting is None else parse_seconds(lasting, may_be_zero=False)
         except ValueError as error:

@@ -16,6 +16,7 @@ import structlog
 from bot.domain.errors import Unavailable, UnknownName
 from bot.domain.events import FleetEvent, Loading
 from bot.domain.hosts import (
+    Drain,
     FleetMemory,
     FleetSnapshot,
     HostConfig,
@@ -257,6 +258,13 @@ class Fleet:
             ours = [one for one in own if one.host == name and one.reference in foreign]
             if ours:
                 host.feed(Scheduler.on_left_to_us, ours)
+
+    def take_drains(self, drains: Sequence[Drain]) -> None:
+        """Drains and resumes hosts as the Lantern beside which this one stands has done."""
+        told = {drain.host: drain for drain in drains}
+        for name, host in self._hosts.items():
+            if (name in told) != (host.snapshot().drained_until is not None):
+                host.drain(told.get(name, Drain(name, is_on=False)))
 
     async def evict_idle(self) -> None:
         """Begins to unload own instances that rested longer than their TTL.

@@ -71,6 +71,13 @@ def _rates(connection: sqlite3.Connection) -> dict[tuple[HostName, ModelKey], Se
     return {which: tuple(newest) for which, newest in rates.items()}
 
 
+def _drains(rows: Iterable[sqlite3.Row], now_ms: int) -> tuple[Drain, ...]:
+    return tuple(
+        Drain(HostName(row["host"]), left_s=row["until_ms"] and (row["until_ms"] - now_ms) / 1000)
+        for row in rows
+    )
+
+
 @dataclass(eq=False, slots=True)
 class FleetStore:
     """Keeps the fleet's memory; each method is a transaction, raises ``StoreUnavailable`` alone."""
@@ -143,13 +150,7 @@ class FleetStore:
                     )
                     for row in connection.execute(_BEGUN, (now_ms - BEGUN_MS,))
                 ),
-                drains=tuple(
-                    Drain(
-                        HostName(row["host"]),
-                        left_s=row["until_ms"] and (row["until_ms"] - now_ms) / 1000,
-                    )
-                    for row in connection.execute(_DRAINS, (now_ms,))
-                ),
+                drains=_drains(connection.execute(_DRAINS, (now_ms,)), now_ms),
             )
 
         return await self.database.read(find)
@@ -178,6 +179,11 @@ class FleetStore:
         until_ms = left_ms and self.database.now_ms() + left_ms
         columns = {"host": drain.host, "until_ms": until_ms}
         await self.database.write(lambda c: insert(c, "drain", columns, verb=_REPLACE))
+
+    async def drains(self) -> tuple[Drain, ...]:
+        """Which hosts drain, and for how much longer."""
+        now_ms = self.database.now_ms()
+        return _drains(await self.database.fetch(_DRAINS, (now_ms,)), now_ms)
 
     async def foretold(self) -> Mapping[HostName, Sequence[tuple[float, float]]]:
         """By host, what was predicted of its newest answers' first words, and what came of it."""
