@@ -1,6 +1,7 @@
 """Messages that are edited or deleted in Discord: answered again when wished, leaving no trace."""
 
 from contextlib import suppress
+from datetime import datetime
 
 import discord
 import structlog
@@ -18,6 +19,8 @@ from cogs._reply import Replies
 from cogs._transport import transport_to
 from cogs._view import MessageView, restored
 from cogs._webhooks import Webhooks
+
+_MOST_HEARD = 1000
 
 _log = structlog.get_logger(__name__)
 
@@ -43,6 +46,8 @@ class Edits(commands.Cog):
         self._shown_in = lantern.replies
         self._replies = replies
         self._settings = lantern.place_settings
+        self._edited_at = dict[int, datetime]()
+        """When the newest edit heard of was made, by its question."""
 
     @commands.Cog.listener()
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:
@@ -61,7 +66,9 @@ class Edits(commands.Cog):
             return
         try:
             turn = await self._turns.store.asked_by(str(message.id))
-            if turn is None or not await self._turns.store.reword(turn, said(message, me.id)):
+            if turn is None or not self._is_newest(message.id, message.edited_at):
+                return
+            if not await self._turns.store.reword(turn, said(message, me.id)):
                 return
             answers = await self._turns.store.answers(turn)
             if answers is None:
@@ -80,6 +87,16 @@ class Edits(commands.Cog):
             await self._dress(shown[-1], last)
         except (*SENDING_ERRORS, BotError) as error:
             _log.info("edited question not offered", error=str(error)[:200])
+
+    def _is_newest(self, message: int, edited_at: datetime) -> bool:
+        # What was missed is read by another way than edits are told: it may come late, and its
+        # older words would stand as those of the question.
+        if edited_at < self._edited_at.get(message, edited_at):
+            return False
+        if len(self._edited_at) >= _MOST_HEARD:
+            self._edited_at.clear()
+        self._edited_at[message] = edited_at
+        return True
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, payload: discord.RawMessageDeleteEvent) -> None:

@@ -23,7 +23,7 @@ FROM beside JOIN turn USING (id) LEFT JOIN hidden ON hidden.turn = turn.id ORDER
 _HIDE = "INSERT OR IGNORE INTO hidden (turn) SELECT value FROM json_each(?)"
 _SHOW = "DELETE FROM hidden WHERE turn = ?"
 _REWORDED = """
-SELECT turn FROM reworded WHERE turn IN (SELECT value FROM json_each(?)) ORDER BY turn
+SELECT 1 FROM reworded WHERE turn IN (SELECT value FROM json_each(?)) LIMIT 1
 """
 _READS_AS_ASKED = "DELETE FROM reworded WHERE turn IN (SELECT value FROM json_each(?))"
 _READS_OTHERWISE = """
@@ -80,20 +80,23 @@ def beside_ids(connection: sqlite3.Connection, turn: TurnId) -> list[TurnId]:
 
 
 def reword(connection: sqlite3.Connection, turn: TurnId, words: str) -> bool:
-    """Note which answers to a question are to other words than it has now; is any of it news?
+    """Note which answers to a question are to other words than it has now.
 
     Without words nobody can ask it, and no answer counts as one to others.
+
+    Returns:
+        Is one of them to other words, or was one until now?
     """
     beside = json.dumps(beside_ids(connection, turn))
 
-    def outdated() -> list[str]:
-        return [row["turn"] for row in connection.execute(_REWORDED, (beside,))]
+    def is_outdated() -> bool:
+        return connection.execute(_REWORDED, (beside,)).fetchone() is not None
 
-    before = outdated()
+    was_outdated = is_outdated()
     connection.execute(_READS_AS_ASKED, (beside,))
     if words:
         connection.execute(_READS_OTHERWISE, (beside, words))
-    return outdated() != before
+    return was_outdated or is_outdated()
 
 
 def show(connection: sqlite3.Connection, turn: TurnId) -> None:

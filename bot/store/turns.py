@@ -258,7 +258,7 @@ class TurnStore:
         """Note that the question of a turn reads so now; without words nobody can ask it.
 
         Returns:
-            Is now another of its answers to other words than it has, or one less?
+            Is one of its answers to other words than it has, or was one until now?
         """
         return await self.database.write(lambda c: reword(c, turn, words))
 

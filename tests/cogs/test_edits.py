@@ -41,7 +41,7 @@ class Question:
     """The question's message, and who hears of its changes."""
 
     def __init__(self, at: Scene) -> None:
-        self.at, self.buttons = at, list[list[str]]()
+        self.at, self.buttons, self.fails = at, list[list[str]](), 0
         self.client: Any = double(discord.Client)
         self.client.user.id = ME
         self.client.get_partial_messageable.side_effect = self._channel
@@ -53,6 +53,9 @@ class Question:
 
     def _channel(self, key: int, **_: object) -> Any:
         async def edit(*, view: discord.ui.View | None) -> None:
+            if self.fails:
+                self.fails -= 1
+                raise http_error(503)
             found = [] if view is None else view.children
             buttons = [child for child in found if isinstance(child, TurnButton)]
             self.buttons.append([child.custom_id.split(":")[1] for child in buttons])
@@ -141,14 +144,37 @@ async def test_an_edited_question_offers_to_answer_again_and_asks_its_new_words(
 OFFER = "Answer the edited question"
 
 
-async def test_a_question_edited_while_nobody_was_told_is_offered_once(tmp_path: Path) -> None:
+async def test_a_question_edited_while_nobody_was_told_is_offered(tmp_path: Path) -> None:
     async with scene(tmp_path, AGAIN) as at:
         its = await question(at)
-        for text in ("hello there", "hello there", "hello there"):
-            await its.edited_meanwhile(text)
+        await its.edited_meanwhile("hello")
+        assert its.buttons == []
+        await its.edited_meanwhile("hello there")
         assert its.buttons == [["retry", "other", "edited"]]
         await its.edited_meanwhile("hello")
         assert its.buttons[1:] == [["retry", "other"]]
+
+
+async def test_an_offer_that_could_not_be_shown_is_shown_when_the_edit_is_next_looked_at(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        its = await question(at)
+        its.fails = 1
+        await its.edit("hello there")
+        assert its.buttons == []
+        await its.edit("hello there")
+        assert its.buttons == [["retry", "other", "edited"]]
+
+
+async def test_older_words_that_come_late_do_not_stand_for_those_told_since(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        its = await question(at)
+        await its.edit("hello there")
+        await its.edited_meanwhile("hello")
+        assert its.buttons == [["retry", "other", "edited"]]
 
 
 async def test_the_offer_stays_whatever_is_pressed_until_the_words_that_stand_are_answered(
