@@ -247,7 +247,8 @@ class Writer:
         """
         try:
             deferred = await self._transport.begin()
-            ids = existing if deferred is None else (*existing, deferred)
+            # Written anew by the response that made it, a message is named by both.
+            ids = existing if deferred in (None, *existing) else (*existing, deferred)
             self._messages = Messages(
                 ids,
                 is_unsure=is_unsure,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from cogs_doubles import HOST, MODEL, interaction_of, lantern_of
+from cogs_doubles import HOST, MODEL, interaction_of, lantern_of, partial_channel
 from test_loads import steps_of
 from virtual_time import play
 
@@ -82,6 +82,20 @@ def test_whoever_ordered_a_model_reads_that_it_left_memory_again() -> None:
             await asyncio.sleep(10.0)
             assert reads(by) == TAKEN
         assert by.edit_original_response.await_count == 2
+
+    played(story)
+
+
+def test_the_message_that_is_told_stays_in_its_channel() -> None:
+    async def story(place: Place) -> None:
+        by, channel = interaction_of(), partial_channel()
+        by.client.get_partial_messageable.side_effect = None
+        by.client.get_partial_messageable.return_value = channel
+        await place.show(by)
+        place.lantern.newsroom.tell(LEFT)
+        await asyncio.sleep(10.0)
+        assert reads(by) == TAKEN
+        channel.get_partial_message.return_value.delete.assert_not_awaited()
 
     played(story)
 
