@@ -171,7 +171,7 @@ def instance_lock(database_path: Path) -> Generator[Path]:
                 [f"The lock {lock_file} cannot be made. Check storage.url."]
             ) from held
         raise AlreadyRunning(
-            f"Another Lantern is running on this database: it holds {lock_file}. "
+            f"Another Lantern is running on this database, be it a chat: it holds {lock_file}. "
             "Stop that one first, or give this one a database of its own (storage.url)."
         ) from held
     except OSError as error:
