@@ -238,6 +238,9 @@ class Draft:
             whole = replace(whole, usage=usage, timing=timing)
             if not self.has_spoken:
                 whole = replace(whole, model=kept.model, host=kept.host)
+        elif finish == "refused" and self._sent_at is None:
+            # Who was sent nothing declined nothing.
+            whole = replace(whole, model=None, host=None, provider=None)
         return replace(whole, finish=finish or whole.finish)
 
     def part(self) -> Receipt:

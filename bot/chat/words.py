@@ -402,7 +402,7 @@ def why_text(turn: Turn, reader: UserId | None = None) -> str:
             else "Nobody answered."
         )
     lines = [
-        f"**{shown_name(receipt.persona)}** · {receipt.choice_reason}",
+        " · ".join(filter(None, (f"**{shown_name(receipt.persona)}**", receipt.choice_reason))),
         receipt.route.reason,
         instead_words(receipt) if turn.reply_text else "",
         by,

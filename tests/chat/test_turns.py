@@ -275,6 +275,9 @@ async def test_what_leaves_the_store_while_a_question_waits_is_not_sent(tmp_path
         refused = (await gone_on).last
         assert isinstance(refused, Failed)
         assert refused.error.user_message == TAKEN_BACK
+        # A host that was sent nothing was said to have declined.
+        assert gone_on.result().receipt.finish == "refused"
+        assert footer(gone_on.result().receipt) == ""
         # Their own fact is all that was taken back: the question goes without it.
         for waits in (told, kept):
             assert isinstance((await waits).last, Finished)

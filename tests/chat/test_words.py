@@ -360,6 +360,8 @@ def test_why_tells_who_answered_from_who_was_only_asked_and_what_was_paid_for_no
     nobody = replace(_turn(replace(away, model=None, provider=None)), reply_text="")
     assert "Nobody answered; what was tried cost 0.0084 ¢." in why_text(nobody).splitlines()
     free = replace(nobody, receipt=Receipt(SAGE, route=off))
+    # Of what a crash cut short nothing is known of who was chosen, or why.
+    assert why_text(free).splitlines()[0] == "**sage**"
     assert "Nobody answered." in why_text(free).splitlines()
 
 
