@@ -185,9 +185,15 @@ class FleetActs:
         # What was pinned and is out of memory just now can be unpinned too.
         pins = () if is_pinned else await self._keeper.pins()
         model, names = self._loaded(model, self._catalog.host(host) if host else None, pins)
+        were_pinned: list[HostName] = []
         for name in names:
             copies = self._catalog.snapshot().hosts[name].instances
-            keys = {i.model_key for i in copies if model in (i.identifier, i.model_key)}
+            meant = [copy for copy in copies if model in (copy.identifier, copy.model_key)]
+            keys = {copy.model_key for copy in meant}
+            if any(copy.pinned for copy in meant) or any(
+                (name, key) in pins for key in keys or {ModelKey(model)}
+            ):
+                were_pinned.append(name)
             if keys:
                 self._fleet.host(name).pin(model, is_pinned)
             for key in keys or {ModelKey(model)}:
@@ -198,7 +204,9 @@ class FleetActs:
                 f"`{model}` stays in memory on {where} until it is unpinned or unloaded; "
                 "should it get lost, it is loaded again."
             )
-        return f"`{model}` on {where} may leave memory again."
+        if not were_pinned:
+            return f"`{model}` was not pinned on {where}."
+        return f"`{model}` on {', '.join(were_pinned)} may leave memory again."
 
     async def drain(self, host: str, *, is_draining: bool, lasting: str | None = None) -> str:
         """Gives a machine back to its owner, or takes it into use again; says what that means.
@@ -225,9 +233,12 @@ class FleetActs:
             left_s = None if lasting is None else parse_seconds(lasting, may_be_zero=False)
         except ValueError as error:
             raise RequestRefused(f"`{lasting[:40] if lasting else ''}` is not {error}.") from error
+        was_draining = self._catalog.snapshot().hosts[name].drained_until is not None
         drain = Drain(name, is_draining, left_s)
         unstored = unstored_text(drain, await self._fleet.host(name).drained(drain))
         if not is_draining:
+            if not was_draining:
+                return f"{name} was not drained.{unstored}"
             return f"{name} takes new turns again.{unstored}"
         end = "" if left_s is None else f", at the latest in {seconds_text(left_s)}"
         return (

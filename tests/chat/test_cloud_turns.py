@@ -1202,7 +1202,7 @@ async def test_an_admin_takes_a_paused_provider_into_use_again(tmp_path: Path) -
         assert "zai is asked again" in await home.lantern.acts.resume(" Zai ")
         assert (await home.ask("three")).receipt.provider == "zai"
         assert [event.what for event in home.cloud_news] == ["out", "passed", "passed", "back"]
-        assert await home.lantern.acts.resume("studio") == "studio takes new turns again."
+        assert await home.lantern.acts.resume("studio") == "studio was not drained."
 
 
 async def test_a_changed_key_is_read_and_used_without_a_restart(

@@ -618,6 +618,8 @@ async def test_a_pinned_model_is_not_evicted_for_another_until_it_is_unpinned(
     async with house(tmp_path, sim("studio", QWEN, GEMMA), memory_gb=7) as home:
         acts, studio = home.lantern.acts, home.hosts["studio"]
         await home.ask("hello", model=QWEN.key)
+        said = await acts.pin(None, QWEN.key, is_pinned=False)
+        assert said == f"`{QWEN.key}` was not pinned on studio."
         said = await acts.pin(None, QWEN.key, is_pinned=True)
         assert said == (
             f"`{QWEN.key}` stays in memory on studio until it is unpinned or unloaded; "
@@ -652,6 +654,7 @@ async def test_a_drained_host_ends_its_answers_and_takes_no_new_ones(tmp_path: P
         assert said[-1].receipt.host == "studio"
         assert (await home.ask("hello", model=QWEN.key)).receipt.host == "attic"
         assert await acts.drain("studio", is_draining=False) == "studio takes new turns again."
+        assert await acts.drain("studio", is_draining=False) == "studio was not drained."
         said = await acts.drain("studio", is_draining=True, lasting="90m")
         fleet = home.lantern.catalog.snapshot()
         ends = fleet.hosts[HostName("studio")].drained_until

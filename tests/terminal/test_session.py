@@ -105,7 +105,7 @@ async def test_a_persona_can_be_said_for_one_turn(tmp_path: Path) -> None:
         ("/fleet load qwen3-8b\n/fleet pin qwen3-8b\n", "stays in memory on studio"),
         ("/fleet drain studio\n", "nothing new comes until /fleet resume studio"),
         ("/fleet drain studio 2h\n", "at the latest in 2 h 00 min"),
-        ("/fleet resume studio\n", "takes new turns again"),
+        ("/fleet drain studio\n/fleet resume studio\n", "takes new turns again"),
         ("/fleet status stu\n", "1 model on disk"),
         ("/model qwen3-8b channel\n/model\n", "chosen for this channel"),
     ],
