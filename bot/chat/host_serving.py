@@ -250,12 +250,14 @@ class HostServing:
 
         def limit_s(other_s: float, is_deaf: bool) -> float:
             first_s = first_word_s(prompt_tokens, speed, beside, other_s, is_deaf=is_deaf)
-            return first_s + whole_s
+            # Who tells nothing of itself is not believed to write on: a host that froze kept who
+            # asked for an answer as a whole for minutes, which a stream there was left after 90 s.
+            return first_s if is_deaf else first_s + whole_s
 
         return SilenceLimits(
             limit_s(math.inf, False),
             Doubts(
-                doubt_s(prompt_tokens, speed, beside) + whole_s,
+                doubt_s(prompt_tokens, speed, beside),
                 Others(self._fleet, host, others).soonest,
                 limit_s,
             ),

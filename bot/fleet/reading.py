@@ -17,7 +17,7 @@ from bot.fleet.lease import Lease, Silent
 from bot.fleet.queue import Ticket
 from bot.fleet.residents import reference_of
 from bot.fleet.rules import LEAST_TIMER_S, FleetRules
-from bot.policy.deadlines import is_deaf
+from bot.policy.deadlines import AGAIN_S, is_deaf
 
 VOUCHED_S = 1.0
 """A list, or a word of an answer under way, tells for so long that an instance is in memory."""
@@ -338,13 +338,19 @@ class Heard:
         A host that hung kept a question of thirty tokens for 92 s, while another would have loaded
         its model in five: only one that had it in memory already was taken for one that could.
         """
-        if self._doubted_at < since:
+        reader = self._reader
+        has_told = reader.told_at >= self._doubted_at
+        if self._doubted_at < since or (has_told and now - reader.told_at >= AGAIN_S):
             self._doubted_at = now
-            self._reader.knock()
+            reader.knock()
         # Where the network is lost all fall silent, and turns left for hosts as lost failed.
         sooner = doubts.sooner(self._doubted_at)
         other_s = math.inf if sooner is None or sooner.seconds is None else sooner.seconds
-        limit_s = doubts.limit_s(other_s, self._reader.is_deaf(self._doubted_at))
+        is_deaf = reader.is_deaf(self._doubted_at)
+        limit_s = doubts.limit_s(other_s, is_deaf)
+        if is_deaf:
+            # When it last told of itself it was not hung yet.
+            limit_s += max(0.0, reader.told_at - since)
         if limit_s >= self._seconds:
             return self._seconds
         self._sooner = sooner

@@ -17,6 +17,8 @@ DOUBT_S = 5.0
 """Beyond the plain time of reading: by then a host is asked whether it is there."""
 DEAF_S = 5.0
 """So long without an answer to that it is deaf, where a probe is not given longer."""
+AGAIN_S = 5.0
+"""After it told of itself, so long until it is asked again: it may hang later as well."""
 MOST_FIRST_S = 900.0
 READ_FACTOR = 5.0
 """Times the measured time: what lies in memory may have to be read from the disk again first."""

@@ -359,6 +359,39 @@ async def test_a_host_in_doubt_is_asked_whether_it_is_there_and_left_the_sooner_
         assert knocks == [began_at + 5.0]
 
 
+async def test_a_host_that_hangs_after_it_told_of_itself_has_its_time_from_then(
+    loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "DOUBTED_S", 2.5)
+    async with SimHost(sim_config()) as sim, fleet_over(sim, rules=FleetRules()) as bench:
+        await bench.use()
+        reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
+        began_at, knocks = loop.time(), list[float]()
+
+        def knock() -> None:
+            knocks.append(loop.time() - began_at)
+            # At the first it is there: all of an answer that is sent as a whole is being written.
+            if len(knocks) == 1:
+                reader.told_at = loop.time()
+
+        reader.knock = knock
+
+        async def in_vain() -> None:
+            doubts = Doubts(5.0, lambda _: OTHER, lambda _, is_deaf: 8.0 if is_deaf else 300.0)
+            with pytest.raises(Silent, match="nothing for 15 s"):
+                async with reader.first_word_within(310.0, mute, doubts):
+                    await asyncio.Event().wait()
+
+        async with granted(bench) as mute, asyncio.TaskGroup() as tasks:
+            tasks.create_task(in_vain())
+            await loop_clock.armed(5.0)
+            loop_clock.passes(5.0)
+            for _ in range(4):
+                await loop_clock.armed(2.5)
+                loop_clock.passes(2.5)
+        assert knocks == [5.0, 10.0]
+
+
 @pytest.mark.parametrize("asked_s", [4.5, 5.0])
 async def test_a_host_is_deaf_that_has_not_told_of_itself_since_it_was_asked_to(
     asked_s: float, loop_clock: LoopClock
