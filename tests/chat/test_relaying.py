@@ -6,7 +6,7 @@ Who answers is a stand-in that does as it is told; the walk, the flights and the
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from relayed import DeafSink
@@ -237,14 +237,18 @@ def test_a_host_is_asked_as_the_route_says_and_its_wait_is_counted_from_its_begi
     lab.planner.prepare.assert_awaited_once()
 
 
-def test_whose_patience_is_over_waits_in_no_line_any_more() -> None:
+@pytest.mark.parametrize(("state", "left_s"), [("queued", 0.0), ("reading", MAX_WAIT_S)])
+def test_whose_patience_is_over_waits_in_no_line_any_more_and_work_uses_none_of_it(
+    state: Literal["queued", "reading"], left_s: float
+) -> None:
     async def long(relay: Relay) -> None:
+        relay.flight.state = state
         await asyncio.sleep(MAX_WAIT_S + 1.0)
         raise fails()
 
     lab = lab_of(HERE, THERE, acts=(long,))
     play(lab.ask())
-    assert [wish.max_wait_s for _, wish, _ in lab.asked] == [MAX_WAIT_S, 0.0]
+    assert [wish.max_wait_s for _, wish, _ in lab.asked] == [MAX_WAIT_S, left_s]
 
 
 @pytest.mark.parametrize(
