@@ -115,6 +115,8 @@ class Job:
     """Gives the route as it would be now, for whoever waits in a line; None stays there."""
     is_follow_up: bool = False
     """Something was said before: a host may have read it."""
+    needs_vision: bool = False
+    """Its newest pictures are to be seen; False also where its words alone are answered."""
     seer: Candidate | None = None
     """Who could see the pictures that those who answer here cannot; None: nobody, or they can."""
     whole: tuple[Message, ...] = ()
@@ -341,9 +343,9 @@ class Planner:
             priority=request.priority,
         )
         route, wish = routed(resolved, needs_vision=has_pictures)
-        seer = None
+        needs_vision, seer = has_pictures, None
         if has_pictures and not request.must_see and not _is_at_home(route):
-            route, seer = _by_words_alone(route, routed, resolved)
+            route, needs_vision, seer = _by_words_alone(route, routed, resolved)
         return Job(
             asking=asking,
             messages=fitted.messages,
@@ -355,8 +357,9 @@ class Planner:
             route=route,
             wish=wish,
             max_wait_s=self._rules.max_local_wait_s,
-            replan=lambda: routed(resolved)[0],
+            replan=lambda: routed(resolved, needs_vision=needs_vision)[0],
             is_follow_up=bool(asking.branch),
+            needs_vision=needs_vision,
             seer=seer,
             whole=messages,
             sizes=sizes,
@@ -458,10 +461,13 @@ class Planner:
         return plan_ways(job.route, lambda: self._warm(job), self._rules.slow)
 
     def _warm(self, job: Job) -> Candidate | None:
-        """The soonest model in memory, whatever it is."""
+        """The soonest model in memory, whatever it is, that sees what is to be seen."""
         snapshot = self._snapshot()
         ask = RouteAsk(
-            models=(AUTO,), min_context=job.wish.min_context, prompt_tokens=job.prompt_tokens
+            models=(AUTO,),
+            min_context=job.wish.min_context,
+            prompt_tokens=job.prompt_tokens,
+            needs_vision=job.needs_vision,
         )
         for candidate in self._index.route(snapshot, ask).candidates:
             host = snapshot.hosts.get(candidate.host or HostName(""))
@@ -472,8 +478,10 @@ class Planner:
 
 def _by_words_alone(
     route: Route, routed: Callable[..., tuple[Route, Wish]], resolved: Resolved
-) -> tuple[Route, Candidate | None]:
+) -> tuple[Route, bool, Candidate | None]:
     """Whom to ask the words of a question whose picture no host here can see, and who could see.
+
+    Between them whether whoever is asked must see.
 
     A picture alone takes nobody to the cloud, who did not ask for it, and costs no answer: the
     words are answered here, and whoever can see is offered. Where no host answers those either it
@@ -481,9 +489,9 @@ def _by_words_alone(
     """
     blind, _ = routed(resolved)
     if not _is_at_home(blind):
-        return route, None
+        return route, True, None
     able, _ = routed(replace(resolved, model=AUTO), needs_vision=True)
-    return blind, min(able.candidates, key=_is_away, default=None)
+    return blind, False, min(able.candidates, key=_is_away, default=None)
 
 
 def _is_away(candidate: Candidate) -> bool:

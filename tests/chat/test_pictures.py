@@ -1,17 +1,23 @@
 """A picture for a model that cannot see: the words are answered, and who can see is offered."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from house import ADA, BOB, GEMMA, PLACE, QWEN, House, Said, cloud, house, sim
 
-from bot.chat.planning import ChatRules
-from bot.domain.chat import Attachment
+from bot.chat.choices import Resolved
+from bot.chat.planning import Asking, ChatRules, Planner
+from bot.domain.chat import Attachment, Message, TurnRequest
 from bot.domain.errors import RequestRefused
-from bot.domain.events import Failed, Finished
-from bot.domain.ids import PersonaName
+from bot.domain.events import Failed, Finished, Offered
+from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, Model
+from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName
+from bot.domain.personas import Persona
 from bot.policy.access import Rights
+from bot.policy.offers import SlowRules
+from bot.policy.privacy import Consent, LocalOnly
 from bot.sim.journal import LoadStarted, PredictionStarted
 from bot.sim.models import GB, SimModel
 from bot.store.turns import IMAGE_BYTES
@@ -116,6 +122,73 @@ async def test_an_alternative_that_sees_answers_by_itself(tmp_path: Path) -> Non
         request = home.request("what is this?", persona="wide", attachments=[PICTURE])
         said = await home.play(request)
         assert (said.receipt.model, said.receipt.seer, said.notices) == (EYE.key, None, "")
+
+
+async def test_with_the_picture_waits_for_who_sees_it_and_offers_nobody_blind_meanwhile(
+    tmp_path: Path,
+) -> None:
+    rules = ChatRules(PersonaName("default"), slow=SlowRules(after_s=0.5))
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", EYE), rules=rules) as home:
+        again = await see(home, await shown(home))
+        assert not [event for event in again.events if isinstance(event, Offered)]
+        assert (again.receipt.model, again.notices) == (EYE.key, "")
+
+
+async def nothing() -> None:
+    """Prices are not asked for."""
+
+
+async def anybody(_: Sequence[Message]) -> Consent:
+    return LocalOnly("nobody asks here")
+
+
+ABLE, BLIND = ModelKey("able"), ModelKey("blind")
+
+
+@pytest.mark.parametrize(
+    ("models", "has_picture", "asked", "warm"),
+    [
+        ((ABLE, BLIND), True, {ABLE}, None),
+        ((ABLE, BLIND), False, {ABLE, BLIND}, BLIND),
+        # Its words alone are answered, and may be by whoever is quick.
+        ((ModelKey("slow"),), True, {ModelKey("slow")}, BLIND),
+    ],
+)
+def test_only_who_sees_a_picture_may_take_it_over_from_one_who_does(
+    models: tuple[ModelKey, ...], has_picture: bool, asked: set[ModelKey], warm: ModelKey | None
+) -> None:
+    kinds = (Model(ABLE, vision=True), Model(BLIND), Model(ModelKey("slow")))
+    there = HostSnapshot(
+        HostName("studio"),
+        "studio:1",
+        "up",
+        models={kind.key: kind for kind in kinds},
+        instances=(Instance(InstanceId("blind"), BLIND),),
+    )
+    planner = Planner(
+        lambda: FleetSnapshot({there.name: there}, 0.0),
+        ChatRules(PersonaName("sage"), slow=SlowRules(after_s=0.0)),
+        lambda prompt, answer, now: (),
+        nothing,
+    )
+    first, *others = models
+    persona = Persona(PersonaName("sage"), alternatives=tuple(others))
+    pictures = (PICTURE,) if has_picture else ()
+    job = planner.job(
+        Asking(
+            resolved=Resolved(persona, "by default", first, "by default", False),
+            branch=(),
+            request=TurnRequest(ADA, "Ada", PLACE, "what is this?", attachments=pictures),
+            consent=LocalOnly("nobody asks here"),
+            judge=anybody,
+            payer=ADA,
+        )
+    )
+    assert job.replan is not None
+    assert {candidate.model for candidate in job.replan().candidates} == asked
+    cold = [candidate for candidate in job.route.candidates if candidate.model != BLIND]
+    ways = planner.ways(replace(job, route=replace(job.route, candidates=tuple(cold))))
+    assert (ways and ways.warm and ways.warm.model) == warm
 
 
 async def test_a_picture_too_large_to_keep_is_asked_for_again(tmp_path: Path) -> None:
