@@ -19,6 +19,7 @@ from bench.table import Row, at_most, told
 from bot.chat.choices import Resolved
 from bot.chat.planning import Asking, ChatRules, Planner
 from bot.domain.chat import Place, Route, Turn, TurnRequest
+from bot.domain.cloud import AnswerRoom
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Instance, Model
 from bot.domain.ids import (
     AUTO,
@@ -154,7 +155,9 @@ def _planning_us(fleet: FleetSnapshot, before: int) -> float:
     async def prepare() -> None:
         """There is no provider to learn prices of."""
 
-    def providers(prompt_tokens: int, answer_tokens: int, now: float) -> tuple[()]:
+    def providers(
+        prompt_tokens: int, answer_tokens: int, now: float, room: AnswerRoom
+    ) -> tuple[()]:
         return ()
 
     planner = Planner(lambda: fleet, ChatRules(persona), providers, prepare)

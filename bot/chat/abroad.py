@@ -5,6 +5,7 @@ from dataclasses import field, replace
 
 from bot.cloud.call import CloudAsk
 from bot.domain.chat import Message, Origin, Verbatim, Wire
+from bot.domain.cloud import AnswerRoom
 from bot.domain.ids import TurnId, UserId
 from bot.domain.personas import Sampling
 from bot.domain.values import value
@@ -25,6 +26,11 @@ class Abroad:
     why_not: str = ""
     """Why it cannot."""
     sampling: Sampling = field(default_factory=Sampling)
+
+    @property
+    def room(self) -> AnswerRoom:
+        """The answer's, before a provider's own."""
+        return AnswerRoom(self.answer_tokens, is_set=self.sampling.max_tokens is not None)
 
     def ask(
         self,

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from bot.chat.choices import Resolved
 from bot.domain.chat import Candidate, Message, Rejection, Route, Turn, TurnRequest
-from bot.domain.cloud import ProviderSnapshot
+from bot.domain.cloud import AnswerRoom, ProviderSnapshot
 from bot.domain.errors import BRIEFLY, FailureKind, PromptTooLong, RequestRefused
 from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName, TurnId, UserId
@@ -43,8 +43,9 @@ _NEVER = ("context window", "local only", "not on this host", "not in the order"
 NO_TURN = TurnId("")
 """Of a job that only explains or warms."""
 
-SnapshotProviders = Callable[[int, int, float], Sequence[ProviderSnapshot]]
-"""Providers as they stand for prompt tokens, answer tokens, at a time; ``Providers.snapshots``."""
+SnapshotProviders = Callable[[int, int, float, AnswerRoom], Sequence[ProviderSnapshot]]
+"""Providers as they stand for prompt tokens, answer tokens, at a time, with the room that they
+are sent; ``Providers.snapshots``."""
 
 
 @value
@@ -382,6 +383,7 @@ class Planner:
         is_chat: bool = True,
         conversation: str = "",
         new_tokens: int | None = None,
+        room: AnswerRoom | None = None,
     ) -> tuple[Route, Wish]:
         """Whom to ask, best first, and what is wished of a host; for turns and relayed requests.
 
@@ -398,6 +400,7 @@ class Planner:
             is_chat: An embedding model answers no chat.
             conversation: Whose words these are, so that the next turn finds them read.
             new_tokens: Of the prompt, what cannot have been read before; None is all of it.
+            room: What providers are sent as room for the answer; None is as for hosts.
         """
         snapshot, persona, rules = self._snapshot(), resolved.persona, self._rules
         sort = request_type or persona.request_type or ""
@@ -431,7 +434,10 @@ class Planner:
             conversation=conversation,
             new_tokens=new_tokens,
         )
-        providers = self._providers(prompt_tokens, answer_tokens, snapshot.taken_at)
+        if room is None:
+            is_set = persona.sampling.max_tokens is not None
+            room = AnswerRoom(answer_tokens, is_set=is_set)
+        providers = self._providers(prompt_tokens, answer_tokens, snapshot.taken_at, room)
         route = self._index.route(snapshot, ask, providers)
         if ask.order is not None:
             # `/why` told who goes first, and never that this kind of question has its own order.

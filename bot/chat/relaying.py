@@ -173,6 +173,8 @@ class Relaying:
             needs_vision=request.needs_vision,
             local_only=not isinstance(consent, CloudConsent),
             is_chat=request.form != "embeddings",
+            # A window is chosen by less than an answer may grow to.
+            room=None if request.abroad is None else request.abroad.room,
         )
         return self._narrowed(route, request), wish
 

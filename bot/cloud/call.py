@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bot.domain.chat import Endpoint, InferenceRequest, Message, Usage, Verbatim
-from bot.domain.cloud import Price, Settlement
+from bot.domain.cloud import AnswerRoom, Price, Settlement
 from bot.domain.errors import BotError, Bug, FailureKind, Unavailable
 from bot.domain.events import Delta, ReasoningDelta, Silence, StreamEnd, TextDelta
 from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
@@ -45,6 +45,11 @@ class CloudAsk:
     verbatim: Verbatim | None = None
     """A client's own request, for OpenAI's wire; the messages tell all that is said in it."""
     priority: Priority = "normal"
+
+    @property
+    def room(self) -> AnswerRoom:
+        """The answer's, before a provider's own."""
+        return AnswerRoom(self.answer_tokens, is_set=self.sampling.max_tokens is not None)
 
 
 @dataclass(slots=True)

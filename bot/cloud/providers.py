@@ -14,7 +14,14 @@ from bot.cloud.call import CloudAsk, OpenStream, ProviderCall
 from bot.cloud.deployment import Deployment, TellPlace
 from bot.cloud.prices import Prices
 from bot.cloud.reservation import reservation
-from bot.domain.cloud import CloudEvent, Price, ProviderConfig, ProviderSnapshot, ProviderStanding
+from bot.domain.cloud import (
+    AnswerRoom,
+    CloudEvent,
+    Price,
+    ProviderConfig,
+    ProviderSnapshot,
+    ProviderStanding,
+)
 from bot.domain.errors import BRIEFLY, Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
 from bot.policy.budget import dollars_text, refusal
@@ -103,17 +110,23 @@ class Providers:
             await self._billing.refresh(self.names)
 
     def snapshots(
-        self, prompt_tokens: int, answer_tokens: int, now: float
+        self,
+        prompt_tokens: int,
+        answer_tokens: int,
+        now: float,
+        room: AnswerRoom | None = None,
     ) -> tuple[ProviderSnapshot, ...]:
         """Every provider as a decision about such a request sees it; sync, from memory.
 
         Args:
             prompt_tokens: Estimated.
-            answer_tokens: Room for the answer.
+            answer_tokens: Room for the answer, by half of which a usual cost is told.
             now: The loop's time.
+            room: What a provider is sent as that, and its most is told by; None is the same.
         """
+        room = room or AnswerRoom(answer_tokens)
         return tuple(
-            self._snapshot(provider, prompt_tokens, answer_tokens, now)
+            self._snapshot(provider, prompt_tokens, answer_tokens, now, room)
             for provider in self._providers.values()
         )
 
@@ -314,7 +327,12 @@ class Providers:
         return chain.from_iterable(self._providers.values())
 
     def _snapshot(
-        self, provider: Sequence[Deployment], prompt_tokens: int, answer_tokens: int, now: float
+        self,
+        provider: Sequence[Deployment],
+        prompt_tokens: int,
+        answer_tokens: int,
+        now: float,
+        room: AnswerRoom,
     ) -> ProviderSnapshot:
         at, reason = self._utcnow(), _why_out(provider, now)
         # Those that may be asked speak for the provider; where none may, all do.
@@ -323,8 +341,8 @@ class Providers:
         seen = [d.first_token_s for d in able if d.first_token_s is not None]
         brief, worst, likely, has_plan = "not available", None, None, False
         if (price := self._prices.price(config, at)) is not None:
-            room = answer_tokens + thinking_room(config.model, config.thinking)
-            worst = worst_cost(price, prompt_tokens, room)
+            most = room.at(config) + thinking_room(config.model, config.thinking)
+            worst = worst_cost(price, prompt_tokens, most)
             short = refusal(self._billing.accounts(config.name), worst)
             if not reason and short:
                 reason = f"it may cost up to {dollars_text(worst)}; {short}"

@@ -136,8 +136,7 @@ async def serve(
     if (again_at := question.again_at.pop(name, None)) is not None:
         await _rest(providers, max(0.0, again_at - loop.time()), listener)
     # The persona's own goes first, as a request's does before a deployment's in LiteLLM.
-    if ask.sampling.max_tokens is None and (room := providers.config(name).max_tokens):
-        ask = replace(ask, answer_tokens=room)
+    ask = replace(ask, answer_tokens=ask.room.at(providers.config(name)))
     ask = await _fitted(providers, name, ask, listener)
     while True:
         now = loop.time()

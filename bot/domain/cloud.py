@@ -91,6 +91,19 @@ class ProviderConfig:
 
 
 @value
+class AnswerRoom:
+    """Tokens kept for a provider's answer."""
+
+    tokens: int
+    is_set: bool = False
+    """By the request or its persona, which go before the provider's own."""
+
+    def at(self, config: ProviderConfig) -> int:
+        """As it is at this provider."""
+        return self.tokens if self.is_set else config.max_tokens or self.tokens
+
+
+@value
 class ProviderSnapshot:
     """One provider as a routing decision sees it; advises, never gates."""
 

@@ -481,7 +481,7 @@ def rest_of(job: Job, begun: str, said: int, *lost: HostName) -> Job:
     planner = Planner(
         lambda: FleetSnapshot(hosts, 0.0),
         ChatRules(PersonaName("sage"), cloud=(zai.name,), providers=frozenset({zai.name})),
-        lambda prompt, answer, now: [zai],
+        lambda prompt, answer, now, room: [zai],
         nothing,
     )
     return planner.rest_of(job, QWEN, begun, said, lost)
@@ -508,7 +508,7 @@ def test_the_widest_window_of_those_wanted_is_found_by_their_names(
     }
     fleet = FleetSnapshot(hosts, 0.0)
     rules = ChatRules(PersonaName("sage"))
-    planner = Planner(lambda: fleet, rules, lambda prompt, answer, now: (), nothing)
+    planner = Planner(lambda: fleet, rules, lambda prompt, answer, now, room: (), nothing)
     first, *others = wanted
     persona = Persona(PersonaName("sage"), alternatives=tuple(others))
     resolved = replace(job_of(STUDIO).asking.resolved, persona=persona, model=first)

@@ -36,7 +36,7 @@ from bot.domain.chat import (
     Usage,
     Wire,
 )
-from bot.domain.cloud import ProviderConfig
+from bot.domain.cloud import AnswerRoom, ProviderConfig
 from bot.domain.errors import (
     BRIEFLY,
     FailureKind,
@@ -233,6 +233,7 @@ def test_a_host_is_asked_as_the_route_says_and_its_wait_is_counted_from_its_begi
         "needs_vision": False,
         "local_only": False,
         "is_chat": True,
+        "room": AnswerRoom(100),
     }
     lab.planner.prepare.assert_awaited_once()
 

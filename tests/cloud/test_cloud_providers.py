@@ -14,7 +14,15 @@ from bot.cloud.billing import Ledger
 from bot.cloud.prices import LookUp, Prices
 from bot.cloud.providers import Providers
 from bot.domain.chat import Endpoint, InferenceRequest, Usage
-from bot.domain.cloud import Account, Booking, LedgerAnswer, Price, ProviderConfig, Settlement
+from bot.domain.cloud import (
+    Account,
+    AnswerRoom,
+    Booking,
+    LedgerAnswer,
+    Price,
+    ProviderConfig,
+    Settlement,
+)
 from bot.domain.errors import Bug, FailureKind, Unavailable
 from bot.domain.events import Delta, StreamEnd, TextDelta
 from bot.domain.ids import ModelKey, ProviderName, TurnId
@@ -185,6 +193,25 @@ async def test_a_snapshot_says_what_the_settings_the_prices_and_the_ledger_say()
     assert seen.cost_micro_usd == worst_cost(PRICE, 100, 50 + THINKING_ROOM)
     assert seen.likely_micro_usd == likely_cost(PRICE, 100, 50)
     assert (seen.has_plan, seen.brief) == (False, "not available")
+
+
+@pytest.mark.parametrize(
+    ("configured", "asked", "room"),
+    [
+        (None, None, 50),
+        (900, None, 900),
+        (None, AnswerRoom(4096), 4096),
+        (900, AnswerRoom(4096), 900),
+        (900, AnswerRoom(4096, is_set=True), 4096),
+    ],
+)
+async def test_the_most_is_told_for_the_room_that_is_held(
+    configured: int | None, asked: AnswerRoom | None, room: int
+) -> None:
+    async with Sky().providers(replace(CONFIG, max_tokens=configured)) as providers:
+        (seen,) = providers.snapshots(100, 50, 0.0, asked)
+    assert seen.cost_micro_usd == worst_cost(PRICE, 100, room)
+    assert seen.likely_micro_usd == likely_cost(PRICE, 100, 50)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What keys used and may spend, what Prometheus reads, and what tells that Lantern lives."""
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,32 @@ async def test_a_keys_daily_limit_stops_providers_and_no_host(tmp_path: Path) ->
         await it.house.lantern.fleet.host(name).probe()
         free = await it.ask(CHAT, chat(QWEN.key, max_tokens=3), Authorization=poor)
         assert "host=one" in free.headers["x-lantern-route"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "configured", "room"), [(None, None, 4096), (None, 900, 900), (5000, 900, 5000)]
+)
+async def test_a_route_tells_the_most_for_the_room_that_is_held(
+    tmp_path: Path, limit: int | None, configured: int | None, room: int
+) -> None:
+    changes = {"price": DEAR, "max_tokens": configured}
+    async with gate(
+        tmp_path, sim("one", QWEN), providers=cloud(zai="openai"), provider_changes=changes
+    ) as it:
+        poor, rich = await it.key("poor", daily_micro_usd=1), await it.key("rich")
+        it.house.hosts["one"].faults.refuse()
+        name = it.house.lantern.catalog.host("one")
+        it.house.lantern.fleet.host(name).report_failure("gone")
+        body = chat(QWEN.key) if limit is None else chat(QWEN.key, max_tokens=limit)
+        refused = await it.ask(CHAT, body, Authorization=poor)
+        held = re.search(r"may cost up to (\S+),", str(refused.error["message"]))
+        answer = await it.ask(CHAT, body, Authorization=rich)
+        told = re.search(r"at most (\S+?)[;,]", answer.headers["x-lantern-route"] + ";")
+        assert held is not None
+        assert told is not None
+        # A prompt is counted a little otherwise as it is sent: a few words of difference at most.
+        for sum_told in (told[1], held[1]):
+            assert float(sum_told.removeprefix("$")) == pytest.approx(room / 1e6, abs=1e-4)
 
 
 async def test_metrics_count_what_happened_and_show_what_stands(
