@@ -216,8 +216,9 @@ class Turns:
         """Passes where a way that was ``Offered`` may be taken still; else it is open no more.
 
         Raises:
-            RequestRefused: no words may leave any more for the provider that was offered, or its
-                asker may not be answered.
+            RequestRefused: no words may leave any more for the provider that was offered, a budget
+                cannot pay it, or its asker may not be answered.
+            StoreUnavailable: what that depends on cannot be read.
         """
         running = self._running.get(turn)
         if way != "cloud" or running is None or running.judge is None:
@@ -231,6 +232,11 @@ class Turns:
             running.override.close("cloud")
             words = f"☁ {offer.cloud.where} cannot be asked here: {consent.words}."
             raise NotPermitted(words)
+        # Pressed all the same, it was refused by the ledger and the press did nothing.
+        short = await self._tally.refusal(offer.cloud, running.user, running.place.server)
+        if short:
+            running.override.close("cloud")
+            raise RequestRefused(short)
 
     def choose(self, turn: TurnId, way: Way) -> bool:
         """Takes a way that was ``Offered``; False when it is not open any more."""

@@ -6,10 +6,11 @@ from typing import Literal
 import structlog
 
 from bot.cloud.providers import Providers
-from bot.domain.chat import Receipt
+from bot.domain.chat import Candidate, Receipt
 from bot.domain.cloud import Account, CloudEvent, FreeTurn, ProviderNews, UsageLine
 from bot.domain.ids import PlaceId, ProviderName, TurnId, UserId
 from bot.domain.values import value
+from bot.policy.budget import refusal, refusal_text
 from bot.policy.outages import passed_over
 from bot.policy.periods import Period, PeriodName, month_before, period_of
 from bot.policy.pricing import avoided_micro_usd
@@ -97,6 +98,28 @@ class Tally:
         line = self.line(turn, user, server, receipt, has_text=has_text)
         if line is not None:
             self._ledger.note_free(line)
+
+    async def refusal(self, candidate: Candidate, user: UserId, server: PlaceId | None) -> str:
+        """Why a provider's answer cannot be paid as money stands now; empty where it can.
+
+        Advice for whoever is about to choose it: the ledger asks anew when the call is booked.
+
+        Args:
+            candidate: The provider, with the most it can cost; unknown, the ledger alone decides.
+            user: Whose limits it counts against.
+            server: Where it was asked.
+
+        Raises:
+            StoreUnavailable: the ledger cannot be read.
+        """
+        name, worst = candidate.provider, candidate.cost_micro_usd
+        if name is None or worst is None:
+            return ""
+        accounts = await self._ledger.accounts(
+            server=server, user=self._providers.ledger_name(user), providers=(name,)
+        )
+        reason = refusal(accounts, worst)
+        return refusal_text(name, worst, reason) if reason else ""
 
     async def report(
         self,

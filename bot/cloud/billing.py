@@ -13,7 +13,7 @@ from bot.domain.cloud import Account, Booking, CloudEvent, LedgerAnswer, Settlem
 from bot.domain.errors import FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName
 from bot.domain.values import value
-from bot.policy.budget import dollars_text
+from bot.policy.budget import refusal_text
 
 _SETTLE_S = 5.0
 """Longest a leaving caller waits for its cost to be written; the writing itself goes on."""
@@ -92,8 +92,7 @@ class Billing:
         for news in answer.news:
             self._observe(news)
         if answer.refusal:
-            words = f"{booking.provider} may cost up to {dollars_text(booking.worst_micro_usd)}"
-            words = f"{words}, but {answer.refusal}."
+            words = refusal_text(booking.provider, booking.worst_micro_usd, answer.refusal)
             raise Unavailable(words, FailureKind.BUDGET, retry_after_s=answer.renews_in_s)
         return answer.number
 

@@ -88,6 +88,17 @@ def refusal(accounts: Iterable[Account], worst_micro_usd: int) -> str:
     return f"{whose(account)} of {dollars_text(cap)} has only {dollars_text(left)} left"
 
 
+def refusal_text(name: ProviderName, worst_micro_usd: int, reason: str) -> str:
+    """What people are told of a call that ``refusal`` gives a reason against.
+
+    Args:
+        name: Who would have been paid.
+        worst_micro_usd: The most it can cost.
+        reason: Of ``refusal``.
+    """
+    return f"{name} may cost up to {dollars_text(worst_micro_usd)}, but {reason}."
+
+
 def dollars_text(micro_usd: int) -> str:
     """Dollars with as many digits as a small sum needs: a budget below a cent read ``$0.00``."""
     digits = 2 if micro_usd >= 1_000_000 or micro_usd == 0 else 4 if micro_usd >= 1_000 else 6

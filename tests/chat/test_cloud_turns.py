@@ -1,9 +1,11 @@
 """Turns beyond the LAN, over real sockets: served when no host can, paid for, told, not leaked."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from typing import get_args
 
@@ -18,8 +20,8 @@ from bot.chat.turns import PRIVATE_WORDS
 from bot.chat.words import cost_text, footer, usage_text, why_text
 from bot.cloud.providers import Providers
 from bot.domain.chat import Attachment, Place, Quote, Receipt, TurnKind, TurnRequest
-from bot.domain.cloud import ProviderConfig, ProviderNews
-from bot.domain.errors import NoCandidates, NotPermitted, PromptTooLong, Refused
+from bot.domain.cloud import Booking, Price, ProviderConfig, ProviderNews
+from bot.domain.errors import NoCandidates, NotPermitted, PromptTooLong, Refused, RequestRefused
 from bot.domain.events import (
     Failed,
     Finished,
@@ -36,13 +38,14 @@ from bot.domain.events import (
     TurnEvent,
     Way,
 )
-from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, UserId
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.binding import LOOK_AFTER_S
 from bot.policy.access import EVERY_RIGHT
 from bot.policy.budget import BudgetRules, dollars_text
 from bot.policy.offers import SlowRules
 from bot.sim.journal import PredictionCut, PredictionStarted
 from bot.sim.models import GB
+from bot.store.ledger import LedgerStore
 
 ELSEWHERE = Place(PlaceId("discord:2"), server=PLACE.server)
 CACHE_S = 3600.0
@@ -81,6 +84,14 @@ async def booked(home: House) -> int:
     """What the ledger says was spent."""
     query = "SELECT COALESCE(SUM(cost_micro_usd), 0) FROM ledger"
     return int(await home.lantern.database.read(lambda c: c.execute(query).fetchone()[0]))
+
+
+async def book(home: House, user: UserId, micro_usd: int) -> None:
+    """Money is held for somebody's call at another place."""
+    name = home.lantern.providers.ledger_name(user)
+    ledger = LedgerStore(home.lantern.database, BudgetRules(), UTC)
+    zai, model = ProviderName("zai"), ModelKey("glm")
+    await ledger.book(Booking(TurnId("another"), zai, model, micro_usd, Price(), name))
 
 
 def heard(home: House) -> str:
@@ -531,7 +542,9 @@ WANTS_QWEN = {"default": f"model: {QWEN.key}\n"}
 
 
 @asynccontextmanager
-async def slow_beside_warm(folder: Path) -> AsyncGenerator[House]:
+async def slow_beside_warm(
+    folder: Path, budget: BudgetRules | None = None
+) -> AsyncGenerator[House]:
     """The model that is wanted loads and loads on one host; another has a second one in memory."""
     async with house(
         folder,
@@ -540,6 +553,7 @@ async def slow_beside_warm(folder: Path) -> AsyncGenerator[House]:
         providers=cloud(zai="zai"),
         rules=slow(),
         personas=WANTS_QWEN,
+        budget=budget,
     ) as home:
         await home.hosts["laptop"].preload(GEMMA.key)
         await home.lantern.fleet.host(HostName("laptop")).probe()
@@ -590,6 +604,32 @@ async def test_a_provider_that_was_offered_is_refused_once_no_words_may_leave(
         assert last.receipt.host == "laptop"
         assert heard(home) == ""
         await turns.check_way(last.turn, "cloud")
+
+
+async def test_who_presses_for_a_provider_that_their_budget_cannot_pay_is_told_so_at_once(
+    tmp_path: Path,
+) -> None:
+    async with slow_beside_warm(tmp_path, BudgetRules(per_user_micro_usd=100_000)) as home:
+        turns, was_taken = home.lantern.turns, list[bool]()
+        last: TurnEvent | None = None
+        async with turns.open(home.request("hello")) as events:
+            async for event in events:
+                if isinstance(event, Offered):
+                    assert event.cloud is not None
+                    held = event.cloud.cost_micro_usd or 0
+                    await turns.check_way(event.turn, "cloud")
+                    await book(home, ADA, 100_000 - held)
+                    await turns.check_way(event.turn, "cloud")
+                    await book(home, ADA, 1)
+                    words = f"zai may cost up to {dollars_text(held)}, but your own daily budget of"
+                    with pytest.raises(RequestRefused, match=re.escape(words)):
+                        await turns.check_way(event.turn, "cloud")
+                    was_taken = [turns.choose(event.turn, way) for way in ("cloud", "warm")]
+                last = event
+        home.hosts["studio"].faults.clear()
+        assert was_taken == [False, True]
+        assert isinstance(last, Finished)
+        assert heard(home) == ""
 
 
 async def test_a_slow_load_offers_what_is_warm(tmp_path: Path) -> None:
