@@ -168,7 +168,7 @@ def test_only_who_sees_a_picture_may_take_it_over_from_one_who_does(
     planner = Planner(
         lambda: FleetSnapshot({there.name: there}, 0.0),
         ChatRules(PersonaName("sage"), slow=SlowRules(after_s=0.0)),
-        lambda prompt, answer, now: (),
+        lambda prompt, answer, now, room: (),
         nothing,
     )
     first, *others = models
