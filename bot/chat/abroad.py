@@ -30,7 +30,7 @@ class Abroad:
     @property
     def room(self) -> AnswerRoom:
         """The answer's, before a provider's own."""
-        return AnswerRoom(self.answer_tokens, is_set=self.sampling.max_tokens is not None)
+        return AnswerRoom.of(self.answer_tokens, self.sampling)
 
     def ask(
         self,

@@ -434,9 +434,7 @@ class Planner:
             conversation=conversation,
             new_tokens=new_tokens,
         )
-        if room is None:
-            is_set = persona.sampling.max_tokens is not None
-            room = AnswerRoom(answer_tokens, is_set=is_set)
+        room = room or AnswerRoom.of(answer_tokens, persona.sampling)
         providers = self._providers(prompt_tokens, answer_tokens, snapshot.taken_at, room)
         route = self._index.route(snapshot, ask, providers)
         if ask.order is not None:

@@ -6,11 +6,12 @@ $0.60 per million tokens is 600,000 and no price needs a fraction.
 
 from dataclasses import field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Self
 
 from bot.domain.chat import DialectName, Usage, Wire
 from bot.domain.errors import FailureKind
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, TurnId
+from bot.domain.personas import Sampling
 from bot.domain.values import value
 
 # --- prices --------------------------------------------------------------------------------
@@ -97,6 +98,11 @@ class AnswerRoom:
     tokens: int
     is_set: bool = False
     """By the request or its persona, which go before the provider's own."""
+
+    @classmethod
+    def of(cls, tokens: int, sampling: Sampling) -> Self:
+        """What is kept by these parameters of a request or its persona."""
+        return cls(tokens, is_set=sampling.max_tokens is not None)
 
     def at(self, config: ProviderConfig) -> int:
         """As it is at this provider."""
