@@ -43,6 +43,7 @@ from bot.fleet.fleet import Fleet, FleetRules, Recorder
 from bot.inference.streams import Inference
 from bot.policy.budget import BudgetRules
 from bot.policy.offers import SlowRules
+from bot.process.lock import sole_load
 from bot.process.logs import hide_also
 from bot.process.timer import Timer
 from bot.settings import Loaded
@@ -375,6 +376,7 @@ async def _fleet(plan: Plan, database: Database, newsroom: Newsroom) -> Fleet:
             loads_ahead=plan.is_owner,
             evict_foreign=plan.fleet_rules.evict_foreign and plan.is_owner,
         ),
+        sole_load=partial(sole_load, plan.database),
     )
 
 

@@ -10,12 +10,15 @@ from house import QWEN, sim
 
 from bot.app import Plan, lantern, plan_from
 from bot.chat.planning import ChatRules
+from bot.chat.walk import Readiness
 from bot.domain.errors import ForeignInstance, NotPermitted
+from bot.domain.events import Loading
 from bot.domain.ids import HostName, ModelKey, PersonaName
 from bot.fleet.fleet import FleetRules
 from bot.process.timer import TimedWork, Timer
 from bot.settings import Loaded, load_settings
 from bot.sim.host import SimHost
+from bot.sim.journal import LoadStarted
 from bot.store.backups import backups_of
 from bot.store.fleet_memory import FleetStore
 
@@ -99,6 +102,29 @@ async def test_what_a_command_loads_beside_a_running_lantern_is_that_ones(
                 assert [i.own for i in running.catalog.snapshot().hosts[name].loaded] == [True]
             done = await running.acts.unload(None, QWEN.key)
             assert [where for where, _ in done.left] == [name]
+
+
+async def test_of_two_on_one_database_that_want_a_cold_model_one_loads_it(tmp_path: Path) -> None:
+    path = new_database(tmp_path / "lantern.db")
+    async with SimHost(sim("studio", QWEN)) as host:
+        host.faults.stall_load()
+        loaded = load_settings(None, {"LANTERN_HOSTS": host.address}, tmp_path)
+        plan = _plan(loaded, path, serves=False)
+        async with (
+            lantern(plan) as running,
+            lantern(replace(plan, is_owner=False)) as chat,
+            running.acts.load(None, QWEN.key) as first,
+        ):
+            await anext(first)
+            await host.journal.wait_for(LoadStarted)
+            async with chat.acts.load(None, QWEN.key) as second:
+                assert isinstance(await anext(second), Loading)
+                host.faults.clear()
+                for steps in (first, second):
+                    *_, ready = [step async for step in steps]
+                    assert isinstance(ready, Readiness)
+                    assert ready.by is not None
+        assert len(host.journal.of(LoadStarted)) == len(host.resident) == 1
 
 
 async def test_beside_a_running_lantern_its_drains_count_and_are_its_own_to_change(

@@ -34,7 +34,7 @@ from bot.fleet.host import Host
 from bot.fleet.remembered import Remembered
 from bot.fleet.residents import reference_of
 from bot.fleet.rest import lan_http
-from bot.fleet.rules import FleetRules, Recorder
+from bot.fleet.rules import FleetRules, Recorder, SoleLoad, always_sole
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History, Yardstick
 from bot.policy.ahead import AHEAD, plan_ahead
@@ -71,6 +71,7 @@ class Fleet:
         observe_load: Callable[[Loading], None] = lambda _: None,
         rules: FleetRules | None = None,
         connect: Connect = connect,
+        sole_load: SoleLoad = always_sole,
     ) -> None:
         memory, rules = memory or FleetMemory(), rules or FleetRules()
         self._http = lan_http()
@@ -99,6 +100,7 @@ class Fleet:
                 rules=rules,
                 http=self._http,
                 connect=connect,
+                sole_load=sole_load,
                 pool=pool,
             )
         self._tasks: asyncio.TaskGroup | None = None

@@ -7,8 +7,8 @@ asked for it first.
 import asyncio
 import itertools
 import math
-from collections.abc import Callable, Collection, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar, assert_never
 
@@ -56,7 +56,7 @@ from bot.fleet.queue import Ticket
 from bot.fleet.reading import HostReader
 from bot.fleet.remembered import Remembered
 from bot.fleet.residents import reference_of
-from bot.fleet.rules import LEAST_TIMER_S, FleetRules
+from bot.fleet.rules import LEAST_TIMER_S, FleetRules, SoleLoad
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
 from bot.fleet.waking import call
@@ -71,6 +71,8 @@ T = TypeVar("T")
 
 RECORDED_WITHIN_S = 5.0
 """Longer nobody waits to hear that a drain is stored; the write goes on."""
+SOLE_EVERY_S = 0.1
+"""So often it is looked whether another process's load is over."""
 OWNED_WITHIN_S = 2.0
 """Longer nobody waits for a loaded model to be recorded as own; the write goes on."""
 CALL_EVERY_S = 2.0
@@ -102,6 +104,7 @@ class Host:
         rules: FleetRules,
         http: httpx.AsyncClient,
         connect: Connect,
+        sole_load: SoleLoad,
         pool: dict[Model, Model],
     ) -> None:
         self._config = config
@@ -112,6 +115,7 @@ class Host:
         self._observe = observe
         self._observe_load = observe_load
         self._rules = rules
+        self._sole_load = sole_load
         self._pool = pool
         self._history = history
         self._remembered = remembered
@@ -474,37 +478,32 @@ class Host:
         own: OwnInstance | None = None
         try:
             with self._link.understood():
-                # Between the last probe and now somebody at the machine may have loaded it: a
-                # second copy would take the memory of the first again. Beside what was known when
-                # it was decided: a probe that came in between found it, and nobody was spared.
-                copies = await self.reader.copies(order.model_key, order.kind)
-                if not copies.issubset(known):
-                    began = self._now()
-                    residents = await self._link.ask(self.reader.residents)
+                async with self._solely(stop) as has_waited:
+                    # Between the last probe and now somebody else may have loaded: a second copy
+                    # would take the memory of the first again, any other what was reckoned with.
+                    # Beside what was known when it was decided: a probe that came in between found
+                    # it, and nobody was spared.
+                    is_news = has_waited or not (await self._there(order)).issubset(known)
+                    if is_news and not stop.is_asked:
+                        began = self._now()
+                        residents = await self._link.ask(self.reader.residents)
+                        self.reader.listed_at = began
+                        self.feed(Scheduler.on_listed, residents, is_load_spared=True)
+                        return
+                    async with self._link.act() as client:
+                        made = await self._loaded(client, order, stop)
+                        if made is not None:
+                            own = await self._owned(made, order)
+                        self._start(self._begins(order, is_over=True))
+                        began = self._now()
+                        residents = await self.reader.residents(client)
+                    self.reader.acts += 1
                     self.reader.listed_at = began
-                    self.feed(Scheduler.on_listed, residents, is_load_spared=True)
-                    return
-                async with self._link.act() as client:
-                    made = await self._loaded(client, order, stop)
-                    if made is not None:
-                        ref, key, ttl_s = reference_of(made), order.model_key, order.idle_ttl_s
-                        own = OwnInstance(self._config.name, ref, made.identifier, key, ttl_s)
-                        # Before the grant: a crash in between would make it foreign for good. But
-                        # another program's lock on the database once held it back for 30 s.
-                        if (owned := self._start(self._remembered.record(own))) is not None:
-                            await asyncio.wait((owned,), timeout=OWNED_WITHIN_S)
-                            if not owned.done():
-                                _log.warning("used before it is recorded", host=own.host, model=key)
-                    self._start(self._begins(order, is_over=True))
-                    began = self._now()
-                    residents = await self.reader.residents(client)
-                self.reader.acts += 1
-                self.reader.listed_at = began
-                if own is not None:
-                    self.feed(Scheduler.on_loaded, own, residents)
-                else:
-                    kind = FailureKind.CANCELLED
-                    self.feed(Scheduler.on_load_failed, "cancelled", kind, residents, None)
+                    if own is not None:
+                        self.feed(Scheduler.on_loaded, own, residents)
+                    else:
+                        kind = FailureKind.CANCELLED
+                        self.feed(Scheduler.on_load_failed, "cancelled", kind, residents, None)
         except Unavailable as error:
             listed = None
             if isinstance(error, HostUnreachable):
@@ -516,6 +515,40 @@ class Host:
             text, kind = error.user_message, error.kind
             self.feed(Scheduler.on_load_failed, text, kind, listed, own)
             self.probing.soon()
+
+    @asynccontextmanager
+    async def _solely(self, stop: Stop) -> AsyncGenerator[bool]:
+        """Around a load: no other process loads here. Gives whether one had to be waited for.
+
+        Of its load nothing is known here but what is in memory afterwards: reckoned with what was
+        known before, its model was too large beside itself, or loaded twice.
+        """
+        since, has_waited = self._now(), False
+        while True:
+            with self._sole_load(self._config.address) as is_sole:
+                is_over = self._now() - since >= self._rules.load_beside_s
+                if is_sole or is_over or stop.is_asked:
+                    yield has_waited and not is_over
+                    return
+            if not has_waited:
+                _log.info("waits for another Lantern's load", host=self._config.name)
+            has_waited = True
+            await asyncio.sleep(SOLE_EVERY_S)
+
+    async def _there(self, order: LoadOrder) -> set[InstanceRef]:
+        there = await self._link.ask(lambda client: self.reader.residents(client, order.kind))
+        return set(map(reference_of, there))
+
+    async def _owned(self, made: Instance, order: LoadOrder) -> OwnInstance:
+        ref, key, name = reference_of(made), order.model_key, self._config.name
+        own = OwnInstance(name, ref, made.identifier, key, order.idle_ttl_s)
+        # Before the grant: a crash in between would make it foreign for good. But another program's
+        # lock on the database once held it back for 30 s.
+        if (owned := self._start(self._remembered.record(own))) is not None:
+            await asyncio.wait((owned,), timeout=OWNED_WITHIN_S)
+            if not owned.done():
+                _log.warning("used before it is recorded", host=name, model=key)
+        return own
 
     async def _look_back(self, key: ModelKey) -> None:
         # Whoever answered was a chat model. A host that is gone is for the next probe to tell.

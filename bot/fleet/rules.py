@@ -1,10 +1,21 @@
 """How the fleet goes about its work, and where it keeps facts: given to it by ``app.py``."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from bot.domain.hosts import Drain, LoadBegun, LoadRecord, OwnInstance, SpeedRecord, WakeRecord
 from bot.domain.ids import HostName, InstanceRef
 from bot.domain.values import value
+
+SoleLoad = Callable[[str], AbstractContextManager[bool]]
+"""Given a host's address: whether no other process loads there, which is so while the block runs.
+"""
+
+
+def always_sole(_address: str) -> AbstractContextManager[bool]:
+    """Where no other process is thought of."""
+    return nullcontext(True)
+
 
 LEAST_TIMER_S = 0.001
 """uvloop rounds to whole milliseconds: a timer may ring early, and one set for the rest of such a
@@ -34,6 +45,9 @@ class FleetRules:
     """Where a network card is called; any will do, and this one discards what comes."""
     load_stall_s: float = 600.0
     """Longest a load may go without progress; REST reports none, so this bounds it whole."""
+    load_beside_s: float = 600.0
+    """Longest the load of another process on the database is waited for; one that was stopped in
+    the middle of it would keep the host."""
 
 
 @value

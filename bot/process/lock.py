@@ -5,14 +5,18 @@ beside it: one token, one database, two bots.
 """
 
 import os
+import re
 import shlex
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import structlog
 from filelock import FileLock, Timeout
 
 from bot.domain.errors import BotError, ConfigError
+
+_log = structlog.get_logger(__name__)
 
 
 class AlreadyRunning(BotError):
@@ -180,5 +184,31 @@ def instance_lock(database_path: Path) -> Generator[Path]:
         ) from error
     try:
         yield lock_file
+    finally:
+        lock.release()
+
+
+@contextmanager
+def sole_load(database_path: Path, address: str) -> Generator[bool]:
+    """Holds the one load at a host while the block runs; gives False where another holds it.
+
+    Among all processes on a database: each knows of the others' loads no more than what is in
+    memory when they are done. It stands by the address, since each may name the host otherwise.
+    Where no lock can be made it gives True: a load is not refused for that.
+    """
+    database_path = database_path.resolve()
+    where = re.sub(r"[^\w.-]", "_", address)
+    lock_file = database_path.with_name(f"{database_path.name}.load-{where}.lock")
+    lock = FileLock(lock_file, blocking=False, fallback_to_soft=False)
+    is_sole = True
+    try:
+        _make_lock(lock_file, database_path)
+        lock.acquire()
+    except Timeout:
+        is_sole = False
+    except (OSError, NotImplementedError) as error:
+        _log.warning("loads beside others", host=address, reason=str(error))
+    try:
+        yield is_sole
     finally:
         lock.release()

@@ -25,6 +25,7 @@ from bot.domain.hosts import (
 from bot.domain.ids import HostName, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
+from bot.fleet.rules import SoleLoad, always_sole
 from bot.sim.host import SimHost
 from bot.sim.models import GB, SimHostConfig, SimModel
 
@@ -147,6 +148,7 @@ async def fleet_over(
     kept: Kept | None = None,
     rules: FleetRules | None = None,
     settled: Sequence[HostName] = (),
+    sole_load: SoleLoad = always_sole,
 ) -> AsyncGenerator[Bench]:
     """A fleet over these hosts, all or some probed once; the first is called ``studio``."""
     names = [H, *(HostName(f"studio-{n}") for n in range(2, 10))]
@@ -161,6 +163,7 @@ async def fleet_over(
         recorder=kept.recorder(),
         observe=news.append,
         rules=rules or FleetRules(probe_timeout_s=GUARD_S),
+        sole_load=sole_load,
     )
     async with fleet:
         await fleet.settled(GUARD_S, *settled)
