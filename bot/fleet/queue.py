@@ -15,9 +15,6 @@ K = TypeVar("K", bound=Hashable)
 Ticket = NewType("Ticket", int)
 """One asker's place at a scheduler: first waiting, then holding an instance."""
 
-PATIENCE_S = 30.0
-"""How long others may overtake a turn that waits for memory, at most."""
-
 
 def counted(each: Iterable[K]) -> dict[K, int]:
     """How often there is each; of the few that there are a ``Counter`` tells five times as late."""
@@ -69,20 +66,6 @@ class Waiter:
         limit_s, is_cut = self.wish.max_wait_s, self.load_began is None
         is_cut = is_cut or (is_stuck and self.is_joined)
         return limit_s is not None and is_cut and now - self.asked_at >= limit_s
-
-    def is_impatient(self, now: float, came_at: float) -> bool:
-        """Has it been overtaken as long as anybody may be?
-
-        A quarter of its longest wait: what is left must do for the others to finish and the load.
-
-        Args:
-            now: Monotonic seconds.
-            came_at: Since when those who overtake it have what they want in memory.
-        """
-        limit_s = PATIENCE_S
-        if self.wish.max_wait_s is not None:
-            limit_s = min(limit_s, self.wish.max_wait_s / 4)
-        return now - max(self.asked_at, came_at) >= limit_s
 
 
 class Queue:

@@ -95,6 +95,7 @@ from bot.fleet.speeds import History
 from bot.policy.breaker import Breaker
 from bot.policy.deadlines import WORDLESS_S
 from bot.policy.demand import lately_needed
+from bot.policy.fairness import is_worth_a_swap
 from bot.policy.placement import (
     Hopeless,
     Placement,
@@ -118,8 +119,6 @@ MOST_LOADS = 3
 """Loads begun for one wish: the first, one after an eviction, one with a larger context."""
 PULSE_S = 1.0
 """How often it decides anew while anybody waits, whatever else happens."""
-SWAPS = 1.0
-"""A model in use makes way once others have waited together so many times what the swap costs."""
 LOST = frozenset(
     {
         FailureKind.CONNECT,
@@ -426,15 +425,16 @@ class Scheduler:
         return None, frozenset()
 
     def _is_worth_a_swap(self, waiter: Waiter, placed: Placement, now: float) -> bool:
-        """Have those passed over waited, all together, as long as the swap will cost everybody?"""
+        """As ``policy.fairness.is_worth_a_swap``, for all who wait for this waiter's model."""
         key, leaving = waiter.wish.model_key, (*placed.evict, *placed.waits_for)
         passing = set(map(reference_of, leaving))
         # Since what is to leave has come: while it was loaded it let nobody pass, and who stood in
         # line for it meanwhile would each have had a load of their own, one answer to a swap.
         came_at = max((r.since for r in self.residents if r.reference in passing), default=0.0)
-        waited_s = sum(now - max(w.asked_at, came_at) for w in self._without_instance(key))
+        together_s = sum(now - max(w.asked_at, came_at) for w in self._without_instance(key))
         swap_s = self._load_s(key) + sum(self._load_s(i.model_key) for i in leaving)
-        return waited_s >= SWAPS * swap_s or waiter.is_impatient(now, came_at)
+        waited_s = now - max(waiter.asked_at, came_at)
+        return is_worth_a_swap(waited_s, together_s, swap_s, waiter.wish.max_wait_s)
 
     def _grant(self, waiter: Waiter, resident: Resident, now: float) -> None:
         self._queue.served(waiter)

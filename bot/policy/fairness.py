@@ -1,4 +1,7 @@
-"""Whose turn is next in a line: people take turns, the more urgent first, then first come."""
+"""Whose turn is next in a line, and how long others may overtake it.
+
+People take turns, the more urgent first, then first come.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +9,8 @@ from bot.domain.personas import Priority
 
 MOST_PASSES = 5
 """So often in a row somebody more urgent is let in before those who came earlier."""
+PATIENCE_S = 30.0
+"""How long others may overtake a turn that waits for memory, at most."""
 
 _LEVELS: Mapping[Priority, int] = {"high": 0, "normal": 1, "low": 2}
 
@@ -57,3 +62,22 @@ def in_turn(
         for rank, _, _, number in ranked
     )
     return order, passes + 1 if is_pass else 0
+
+
+def is_worth_a_swap(
+    waited_s: float, together_s: float, swap_s: float, max_wait_s: float | None
+) -> bool:
+    """Is what others use to make way for somebody whom they overtake?
+
+    Yes once all who wait for the same have waited as long as the swap costs everybody, or this one
+    for ``PATIENCE_S``, at most a quarter of its longest wait: what is left must do for the others
+    to finish and for the load.
+
+    Args:
+        waited_s: How long others overtook it, who had what they want in memory.
+        together_s: How long all who wait for the same were overtaken, added up.
+        swap_s: Its load, and those of what leaves for it, once more.
+        max_wait_s: Its longest wait; None for no limit.
+    """
+    patience_s = PATIENCE_S if max_wait_s is None else min(PATIENCE_S, max_wait_s / 4)
+    return together_s >= swap_s or waited_s >= patience_s

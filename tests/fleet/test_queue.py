@@ -70,10 +70,8 @@ def test_turns_are_forgotten_of_those_who_neither_wait_nor_hold(
     assert next(w.wish.user for w in queue.turns({}) if w.wish.user != "eve") == first
 
 
-def test_patience_is_a_quarter_of_the_longest_wait_at_most() -> None:
+def test_nobody_waits_longer_than_they_may_but_for_their_own_load() -> None:
     waiter = Waiter(Ticket(1), Wish(ModelKey("one"), max_wait_s=8.0), 0.0)
-    assert not waiter.is_impatient(1.9, 0.0)
-    assert waiter.is_impatient(2.0, 0.0)
     assert not waiter.is_overdue(7.9)
     assert waiter.is_overdue(8.0)
     waiter.begin_load(5.0)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.personas import Priority
-from bot.policy.fairness import MOST_PASSES, in_turn
+from bot.policy.fairness import MOST_PASSES, PATIENCE_S, in_turn, is_worth_a_swap
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,26 @@ def test_a_low_wish_is_never_starved_by_a_stream_of_others(others: list[Priority
             break
         served += 1
     assert served == MOST_PASSES
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "together_s", "max_wait_s", "is_worth_it"),
+    [
+        (1.0, 19.9, None, False),
+        # Together they have waited what the swap costs.
+        (1.0, 20.0, None, True),
+        (1.0, 20.0, 60.0, True),
+        # Alone it has waited as long as anybody may be overtaken ...
+        (PATIENCE_S - 0.1, 0.0, None, False),
+        (PATIENCE_S, 0.0, None, True),
+        # ... or for a quarter of its longest wait, where that is less.
+        (1.9, 0.0, 8.0, False),
+        (2.0, 0.0, 8.0, True),
+        (PATIENCE_S - 0.1, 0.0, 1000.0, False),
+        (PATIENCE_S, 0.0, 1000.0, True),
+    ],
+)
+def test_others_make_way_once_those_they_overtake_waited_what_it_costs_or_one_as_long_as_it_may(
+    waited_s: float, together_s: float, max_wait_s: float | None, is_worth_it: bool
+) -> None:
+    assert is_worth_a_swap(waited_s, together_s, 20.0, max_wait_s) is is_worth_it
