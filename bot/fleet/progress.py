@@ -1,13 +1,15 @@
 """The load under way at a host, and what a waiting asker is told."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bot.domain.events import Loading
-from bot.domain.hosts import LoadInFlight, LoadOrder
-from bot.domain.ids import HostName
+from bot.domain.hosts import LoadInFlight, LoadOrder, Speed
+from bot.domain.ids import HostName, ModelKey
+from bot.fleet.residents import Resident
 from bot.policy.prediction import PROGRESS_TO_TRUST, answer_left_s, remaining_s
+from bot.policy.speeds import UNTOLD
 
 STANDS_S, STANDS = 5.0, 2.0
 """A load stands still once it has told nothing for so long, and for so many times the longest pause
@@ -85,3 +87,15 @@ def seconds_in_line(
         free_at.sort()
     # In whole seconds: the pulse tells each change, and no face shows more.
     return float(math.ceil(free_at[0]))
+
+
+def at_rest_in_s(
+    residents: Iterable[Resident], speeds: Mapping[ModelKey, Speed], now: float
+) -> float | None:
+    """Seconds until every answer under way at a host is over; None when one is unknown."""
+    ends = [
+        seconds_in_line(1, [ran_s], 1, speeds.get(r.instance.model_key, UNTOLD).turn_s)
+        for r in residents
+        for ran_s in r.run_s(now)
+    ]
+    return None if None in ends else max(filter(None, ends), default=0.0)

@@ -88,7 +88,13 @@ from bot.fleet.effects import (
     Wake,
 )
 from bot.fleet.health import HostHealth
-from bot.fleet.progress import Load, loading_news, seconds_in_line, stands_still_text
+from bot.fleet.progress import (
+    Load,
+    at_rest_in_s,
+    loading_news,
+    seconds_in_line,
+    stands_still_text,
+)
 from bot.fleet.queue import Queue, Ticket, Waiter, counted
 from bot.fleet.residents import NAMED, SPARED_S, Resident, Residents, reference_of
 from bot.fleet.speeds import History
@@ -319,17 +325,6 @@ class Scheduler:
             self._tell_places(now)
         return self._effects()
 
-    def _tell_places(self, now: float) -> None:
-        """Step 7."""
-        among: dict[ModelKey, int] = {}
-        turns = self._turns()
-        begins = self._begins_in_s(turns, now)
-        for number, waiter in enumerate(turns, start=1):
-            key = waiter.wish.model_key
-            among[key] = among.get(key, 0) + 1
-            if not waiter.is_joined:
-                self._tell(waiter, self._queued(waiter.wish, number, among, begins, now))
-
     def _refuse_late(self, now: float) -> bool:
         """Step 4: whoever waited as long as they may; was there anybody?"""
         stuck, waiting = self._stuck(now), self._queue.waiters.values()
@@ -399,7 +394,8 @@ class Scheduler:
             usable = [r for r in able if r.reference not in kept_free]
             said = waiter.wish.conversation
             free = [
-                (said in r.conversations, self._free_slots(r), -n) for n, r in enumerate(usable)
+                (said in r.conversations, self._slots(r) - len(r.users), -n)
+                for n, r in enumerate(usable)
             ]
             best = max((place for place in free if place[1] > 0), default=None)
             if best is not None:
@@ -464,7 +460,7 @@ class Scheduler:
         self._out.append(Grant(waiter.ticket, instance, total_s - load_s, load_s))
         if said and is_question:
             held = (*(c for c in resident.conversations if c != said), said)
-            resident.conversations = held[-max(1, instance.parallel or self.config.slots) :]
+            resident.conversations = held[-self._slots(resident) :]
 
     def _begin_next(self, now: float) -> None:
         """Step 6: the next load, or room for it."""
@@ -976,10 +972,9 @@ class Scheduler:
         """Those who need a model that nothing in memory serves."""
         return [waiter for waiter in self._queue.of(key) if not self._usable(waiter.wish)]
 
-    def _free_slots(self, resident: Resident) -> int:
+    def _slots(self, resident: Resident) -> int:
         """The host's own word on its slots beats the configured."""
-        slots = resident.instance.parallel or self.config.slots
-        return max(1, slots) - len(resident.users)
+        return max(1, resident.instance.parallel or self.config.slots)
 
     def _turns(self) -> list[Waiter]:
         # Most events find nobody waiting, and each looked for turns several times.
@@ -1066,59 +1061,56 @@ class Scheduler:
 
     # --- words for those who wait ---------------------------------------------------------
 
-    def _begins_in_s(self, turns: Iterable[Waiter], now: float) -> Mapping[ModelKey, float]:
-        """Seconds until the load of each model that is waited for begins, where they are known."""
-        load, speeds, left_s = self.load, self._history.speeds, None
-        if load is None:
+    def _tell_places(self, now: float) -> None:
+        """Step 7."""
+        if (load := self.load) is None:
             # For whoever is at work there: beside them it would have begun.
-            ends = [
-                seconds_in_line(1, [ran_s], 1, speeds.get(r.instance.model_key, UNTOLD).turn_s)
-                for r in self.residents
-                for ran_s in r.run_s(now)
-            ]
-            left_s = None if None in ends else max(filter(None, ends), default=0.0)
-        elif not load.is_stopping:
-            left_s = loading_news(self.config.name, self._in_flight(load), now).seconds_left
-        begins: dict[ModelKey, float] = {}
-        seen: set[ModelKey] = set()
-        for waiter in turns:
+            left_s = at_rest_in_s(self.residents, self._history.speeds, now)
+        else:
+            news = loading_news(self.config.name, self._in_flight(load), now)
+            left_s = None if load.is_stopping else news.seconds_left
+        among: dict[ModelKey, int] = {}
+        begins: dict[ModelKey, float | None] = {}
+        for number, waiter in enumerate(self._turns(), start=1):
             key = waiter.wish.model_key
-            if waiter.is_joined or key in seen or left_s is None:
+            among[key] = among.get(key, 0) + 1
+            if waiter.is_joined:
                 continue
-            seen.add(key)
-            if not self._usable(waiter.wish):
-                begins[key] = float(math.ceil(left_s))
-                seconds, basis = self._history.load_s(key, self._models.get(key))
-                left_s = None if basis == "a guess" else left_s + seconds
-        return begins
+            usable = self._usable(waiter.wish)
+            if key not in begins:
+                begins[key] = None
+                if not usable and left_s is not None:
+                    begins[key] = float(math.ceil(left_s)) or None
+                    seconds, basis = self._history.load_s(key, self._models.get(key))
+                    left_s = None if basis == "a guess" else left_s + seconds
+            place, begins_s = (among[key], None) if usable else (number, begins[key])
+            self._tell(waiter, self._queued(key, usable, place, begins_s, now))
 
     def _queued(
         self,
-        wish: Wish,
-        number: int,
-        among: Mapping[ModelKey, int],
-        begins: Mapping[ModelKey, float],
+        key: ModelKey,
+        usable: Sequence[Resident],
+        place: int,
+        begins_s: float | None,
         now: float,
     ) -> Progress:
         """The place in the queue: of all, or among those of one model where it is in memory."""
-        key, name, room = wish.model_key, self.config.name, self._making_room
+        name, room = self.config.name, self._making_room
         woken_at, wake_s = self.health.woken_at, self.health.wake_s
         if woken_at is not None:
             left_s = woken_at + (WAKE_S if wake_s is None else wake_s) - now
             return Waking(name, key, float(max(0, math.ceil(left_s))))
         if room is not None and room.model == key:
             return room
-        usable = self._usable(wish)
         # Who waits for a load waits for all who are at work there.
         ahead = [r for r in usable or self.residents if r.users]
         finishing = ahead[0].instance.model_key if ahead else None
         if not usable:
-            return Queued(name, key, number, begins.get(key) or None, finishing)
-        slots = sum(self._free_slots(resident) + len(resident.users) for resident in usable)
-        running_s = [ran_s for r in usable for ran_s in r.run_s(now)]
-        speed = self._history.speeds.get(key)
-        seconds = seconds_in_line(among[key], running_s, slots, speed and speed.turn_s)
-        return Queued(name, key, among[key], seconds, finishing)
+            return Queued(name, key, place, begins_s, finishing)
+        running_s = [ran_s for r in ahead for ran_s in r.run_s(now)]
+        turn_s = self._history.speeds.get(key, UNTOLD).turn_s
+        seconds = seconds_in_line(place, running_s, sum(map(self._slots, usable)), turn_s)
+        return Queued(name, key, place, seconds, finishing)
 
     def _tell_joined(self, now: float) -> None:
         """How far the load is, to everybody it will serve."""
