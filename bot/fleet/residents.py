@@ -137,14 +137,17 @@ class Residents:
         """What is in memory and not on its way out; safe against changes meanwhile."""
         return iter([resident for resident in self.all.values() if not resident.leaving])
 
+    def of(self, key: ModelKey) -> list[Resident]:
+        """The copies of one model."""
+        return [resident for resident in self if resident.instance.model_key == key]
+
     def find(self, name: str) -> list[Resident]:
         """By identifier, else all of a model key.
 
         Raises:
             UnknownName: nothing of that name is in memory.
         """
-        found = [r for r in self if r.instance.identifier == name]
-        found = found or [r for r in self if r.instance.model_key == name]
+        found = [r for r in self if r.instance.identifier == name] or self.of(ModelKey(name))
         if not found:
             known = sorted({str(r.instance.identifier) for r in self})
             raise UnknownName("loaded model", name, nearest(name, known))

@@ -274,7 +274,7 @@ class Scheduler:
             return (Refuse(ticket, HostUnreachable(self.health.away())),)
         if self.drained_until is not None and now < self.drained_until:
             return (Refuse(ticket, Unavailable(DRAINS.format(name), FailureKind.BUSY)),)
-        is_here = key in self._models or any(r.instance.model_key == key for r in self.residents)
+        is_here = key in self._models or self.residents.of(key)
         # Nobody is woken for what it is known not to have.
         if not is_here and (state == "up" or (is_asleep and self._models)):
             text = f"{name} does not have `{key}`."
@@ -377,9 +377,6 @@ class Scheduler:
 
     def _grant_slots(self, now: float) -> None:
         """Step 3: every free slot there is, in turn."""
-        if not self._queue.waiters:
-            self._kept_free = frozenset()
-            return
         turns = [(waiter, self._usable(waiter.wish)) for waiter in self._turns()]
         passed_over, needed = self._passed_over(turns, now)
         self._kept_free = needed
@@ -623,7 +620,7 @@ class Scheduler:
         """
         key, rate = record.model_key, speed_of_answer(record).tokens_per_s
         self._demands.told(key, conversation, tokens)
-        copies = [r for r in self.residents if r.instance.model_key == key]
+        copies = self.residents.of(key)
         # Of several copies nobody says which one answered.
         if rate is not None and len(copies) == 1:
             self._out += self.residents.timed(copies[0], rate, self._history.rates[key])
@@ -685,8 +682,7 @@ class Scheduler:
 
     def on_loaded(self, now: float, own: OwnInstance, listed: Iterable[Instance]) -> Effects:
         """The load under way is done; the host's list was read afterwards."""
-        joined = [waiter for waiter in self._queue.waiters.values() if waiter.is_joined]
-        load = self._end_load(now)
+        load, joined = self._end_load(now)
         self.residents.adopt(own)
         self._see(listed, now)
         if load is None:
@@ -741,8 +737,7 @@ class Scheduler:
             listed: None when the list could not be read again.
             own: What the load made all the same, before the host was lost.
         """
-        joined = [waiter for waiter in self._queue.waiters.values() if waiter.is_joined]
-        load = self._end_load(now)
+        load, joined = self._end_load(now)
         if own is not None:
             self.residents.adopt(own)
         if listed is not None:
@@ -929,7 +924,7 @@ class Scheduler:
     def _usable(self, wish: Wish) -> list[Resident]:
         """Instances that serve the wish: of its model, large enough, and staying."""
         key, load = wish.model_key, self.load
-        copies = [r for r in self.residents if r.instance.model_key == key]
+        copies = self.residents.of(key)
         if not copies:
             # Of whoever waits for a load, and each of them is asked about at every event.
             return copies
@@ -1014,12 +1009,15 @@ class Scheduler:
         load.is_awaited = load.is_awaited or wish.purpose in ("order", "hint")
         return True
 
-    def _end_load(self, now: float) -> Load | None:
+    def _end_load(self, now: float) -> tuple[Load | None, list[Waiter]]:
+        """The load that was under way, and who had joined it."""
         load, self.load = self.load, None
-        for waiter in self._queue.of(load.order.model_key) if load else ():
+        waiters = self._queue.of(load.order.model_key) if load else []
+        joined = [waiter for waiter in waiters if waiter.is_joined]
+        for waiter in waiters:
             waiter.is_joined = False
             waiter.end_load(now)
-        return load
+        return load, joined
 
     def _unload(
         self, resident: Resident, cause: UnloadCause, reason: str, *, even_busy: bool = False
