@@ -235,10 +235,20 @@ def test_a_quicker_host_is_worth_it_for_what_is_seldom_but_slowly_answered() -> 
     assert _plan(_timed("a", load_s=1.0), CRAWLING, qwen=seldom) is not None
 
 
-def test_of_hosts_alike_the_first_loads() -> None:
-    plan = _plan(*(host(name, models=ON_DISK, speeds=FAST) for name in "ab"))
+@pytest.mark.parametrize("leaves", [(), (PHI,)])
+def test_of_hosts_alike_the_first_loads(leaves: Sequence[ModelKey]) -> None:
+    plan = _plan(*(_timed(name, *leaves, most=1) for name in "ab"))
     assert plan is not None
     assert plan.host == "a"
+
+
+@pytest.mark.parametrize(("awaited_until", "makes_way"), [(NOW, True), (NOW + 0.1, False)])
+def test_what_somebody_awaits_makes_way_for_no_load_ahead(
+    awaited_until: float, makes_way: bool
+) -> None:
+    awaited = replace(instance(GEMMA), awaited_until=awaited_until)
+    one = host(models=ON_DISK, instances=[awaited], max_loaded=1, speeds=FAST)
+    assert (_plan(one) is not None) is makes_way
 
 
 @pytest.mark.parametrize(("context", "fits"), [(None, True), (32_768, False)])
