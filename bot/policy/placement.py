@@ -27,7 +27,7 @@ make room; the host's own refusal has the last word.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -141,15 +141,7 @@ def place(
         if i not in outgrown
     ]
     refusal = host.limits[key].refusal if key in host.limits else ""
-    # Right after a refusal rule 6 makes the room; the ceiling is for those who come later.
-    most = host.memory_bytes and round(host.memory_bytes * GRACE)
-    ceiling = None if refusal else host.ceiling_bytes
-    surest = most if ceiling is None else min(ceiling, most or ceiling)
-    # With nothing else to be done it is tried against what was learnt: other programs may have had
-    # their part in that, and gone.
-    may_try = host.refused and not is_pinned_out(host, order, staying)
-    anew = replace(host, refused=()) if may_try else host
-    for by, memory_bytes in ((host, surest), (anew, most)):
+    for by, memory_bytes in _measures(host, order, staying, refusal):
         # 2. and 3.
         beside = partial(fits, by, order, memory_bytes, needed)
         evict = _fewest(beside, staying, now, evict_foreign=host.evict_foreign)
@@ -180,6 +172,20 @@ def place(
             return Hopeless(FailureKind.DOES_NOT_FIT, words)
     reason = f"after evicting {names(evict)}" if evict else ""
     return Placement(order, outgrown + evict, (), reason)
+
+
+def _measures(
+    host: HostSnapshot, order: LoadOrder, staying: Sequence[Instance], refusal: str
+) -> Iterator[tuple[HostSnapshot, int | None]]:
+    """By what it may fit, the strictest first: what the host taught, and its memory in bytes."""
+    # Right after a refusal rule 6 makes the room; the ceiling is for those who come later.
+    most = host.memory_bytes and round(host.memory_bytes * GRACE)
+    ceiling = None if refusal else host.ceiling_bytes
+    yield host, most if ceiling is None else min(ceiling, most or ceiling)
+    # With nothing else to be done it is tried against what was learnt: other programs may have had
+    # their part in that, and gone.
+    may_try = host.refused and not is_pinned_out(host, order, staying)
+    yield replace(host, refused=()) if may_try else host, most
 
 
 def _evicted_after_a_refusal(
