@@ -386,7 +386,7 @@ async def _take_drains(store: FleetStore, fleet: Fleet) -> None:
 
 
 async def _unkept(*fact: object) -> None:
-    """Beside a running Lantern drains and pins are its own: the other would not know of them."""
+    """Beside a running Lantern drains and loads under way are its own to note."""
     _log.info("not kept", fact=fact)
 
 
@@ -503,7 +503,7 @@ def _keeper(
         fleet,
         shelf.every,
         memory.pins,
-        memory.pin if plan.is_owner else _unkept,
+        memory.pin,
         ledger.asked_of_hosts,
         lambda: utcnow().astimezone(plan.zone),
     )

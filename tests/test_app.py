@@ -146,6 +146,22 @@ async def test_beside_a_running_lantern_its_drains_count_and_are_its_own_to_chan
                 assert chat.catalog.snapshot().hosts[name].state == state
 
 
+async def test_beside_a_running_lantern_nothing_is_pinned(tmp_path: Path) -> None:
+    # It was confirmed, and that one let the model go as before.
+    path = new_database(tmp_path / "lantern.db")
+    async with SimHost(sim("studio", QWEN)) as host:
+        await host.preload(QWEN.key)
+        loaded = load_settings(None, {"LANTERN_HOSTS": host.address}, tmp_path)
+        plan = _plan(loaded, path, serves=False)
+        async with lantern(plan) as running, lantern(replace(plan, is_owner=False)) as chat:
+            await running.fleet.settled(60)
+            await chat.fleet.settled(60)
+            for is_pinned in (True, False):
+                with pytest.raises(NotPermitted, match="kept by the Lantern that runs"):
+                    await chat.acts.pin(None, QWEN.key, is_pinned=is_pinned)
+                await running.acts.pin(None, QWEN.key, is_pinned=is_pinned)
+
+
 async def test_what_others_loaded_is_taken_over_by_nobody(tmp_path: Path) -> None:
     path = new_database(tmp_path / "lantern.db")
     async with SimHost(sim("studio", QWEN)) as host:

@@ -181,7 +181,14 @@ class FleetActs:
 
         Raises:
             UnknownName: no host has it loaded.
+            NotPermitted: that is for the Lantern to do that this one stands beside.
         """
+        if not self._is_owner:
+            verb = "pin" if is_pinned else "unpin"
+            raise NotPermitted(
+                f"Pins are kept by the Lantern that runs on this database: `/fleet {verb}` is for "
+                "its Discord, or for a chat here while it is stopped."
+            )
         # What was pinned and is out of memory just now can be unpinned too.
         pins = () if is_pinned else await self._keeper.pins()
         model, names = self._loaded(model, self._catalog.host(host) if host else None, pins)
