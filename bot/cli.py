@@ -22,7 +22,7 @@ from bot.domain.errors import (
     RequestRefused,
     StoreUnusable,
 )
-from bot.process.lock import AlreadyRunning, instance_lock
+from bot.process.lock import AlreadyRunning
 from bot.process.logs import configure_logging
 from bot.settings import Loaded, load_settings, masked, missing_for_hosts, missing_for_run, schema
 from bot.store.ledger import By
@@ -196,11 +196,12 @@ def run(config: ConfigOption = None) -> None:
         raise ConfigError((*missing, *loaded.warnings))
     # discord.py is loaded by this command alone, and only once the set-up is right.
     from bot.commands.run import run_bot
+    from bot.commands.service import owned
 
     log = loaded.settings.log
     configure_logging(log.level, log.format, loaded.secrets)
     reread = partial(load_settings, config, os.environ, Path.cwd())
-    with instance_lock(loaded.database_path):
+    with owned(loaded.database_path, os.environ):
         raise typer.Exit(run_async(run_bot(loaded, os.environ, reread)))
 
 
@@ -209,12 +210,13 @@ def serve(config: ConfigOption = None) -> None:
     """The OpenAI-compatible gateway alone, without Discord."""
     # aiohttp's server is loaded only where it listens.
     from bot.commands.serve import serve as serve_until_stopped
+    from bot.commands.service import owned
 
     loaded = _loaded(config, for_hosts=True)
     log = loaded.settings.log
     configure_logging(log.level, log.format, loaded.secrets)
     reread = partial(load_settings, config, os.environ, Path.cwd())
-    with instance_lock(loaded.database_path):
+    with owned(loaded.database_path, os.environ):
         raise typer.Exit(run_async(serve_until_stopped(loaded, os.environ, reread)))
 
 

@@ -69,7 +69,7 @@ def place_of(database: Path, *, only_looks: bool) -> Generator[tuple[Path, bool]
     with ExitStack() as stack:
         is_alone = True
         try:
-            stack.enter_context(instance_lock(database))
+            stack.enter_context(instance_lock(database, is_guest=True))
         except AlreadyRunning:
             is_alone = False
         if missing_migrations(database):

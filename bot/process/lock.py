@@ -19,8 +19,20 @@ from bot.domain.errors import BotError, ConfigError
 _log = structlog.get_logger(__name__)
 
 
+GUEST = "guest"
+
+
 class AlreadyRunning(BotError):
-    """Another Lantern holds the lock; starting a second one would answer everything twice."""
+    """Another Lantern holds the lock; starting a second one would answer everything twice.
+
+    Args:
+        user_message: What is told.
+        guest: The process that holds it for a while, a chat or a command; None for a service.
+    """
+
+    def __init__(self, user_message: str, guest: int | None = None) -> None:
+        super().__init__(user_message)
+        self.guest = guest
 
 
 def lock_beside(database_path: Path) -> Path:
@@ -143,18 +155,22 @@ def is_locked(database_path: Path) -> bool:
     if not lock_beside(database_path.resolve()).exists():
         return False
     try:
-        with instance_lock(database_path):
+        with instance_lock(database_path, is_guest=True):
             return False
     except (AlreadyRunning, ConfigError) as error:
         return isinstance(error, AlreadyRunning)
 
 
 @contextmanager
-def instance_lock(database_path: Path) -> Generator[Path]:
+def instance_lock(database_path: Path, *, is_guest: bool = False) -> Generator[Path]:
     """Holds the lock beside the database while the block runs; gives the lock file's path.
 
     The file itself stays behind, unlocked: removing it would let two programs lock two files of
     one name.
+
+    Args:
+        database_path: Of which database.
+        is_guest: A chat or a command holds it, whose end a service waits for.
 
     Raises:
         AlreadyRunning: another process, or another block of this one, holds it.
@@ -175,17 +191,30 @@ def instance_lock(database_path: Path) -> Generator[Path]:
                 [f"The lock {lock_file} cannot be made. Check storage.url."]
             ) from held
         raise AlreadyRunning(
-            f"Another Lantern is running on this database, be it a chat: it holds {lock_file}. "
-            "Stop that one first, or give this one a database of its own (storage.url)."
+            f"Another Lantern is running on this database: it holds {lock_file}. "
+            "Stop that one first, or give this one a database of its own (storage.url).",
+            _guest_in(lock_file),
         ) from held
     except OSError as error:
         raise ConfigError(
             [f"The lock {lock_file} cannot be made: {error.strerror}. Check storage.url."]
         ) from error
     try:
+        # Windows lets nobody write what is locked: there a service takes every holder for one.
+        with suppress(OSError):
+            lock_file.write_text(f"{GUEST} {os.getpid()}" if is_guest else "", encoding="utf-8")
         yield lock_file
     finally:
         lock.release()
+
+
+def _guest_in(lock_file: Path) -> int | None:
+    """Which guest holds the lock; None for a service, or an older Lantern, which left no word."""
+    try:
+        what, _, pid = lock_file.read_text(encoding="utf-8").partition(" ")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(pid) if what == GUEST and pid.isdecimal() else None
 
 
 @contextmanager

@@ -69,6 +69,10 @@ class Supervisor:
             except OSError as error:
                 _log.warning("PM2 was not told", error=str(error))
 
+    def waiting(self, status: str, more_s: float) -> None:
+        """Lantern cannot begin yet; asks for so much more time to become ready."""
+        self._notify(f"STATUS={status}\nEXTEND_TIMEOUT_USEC={int(more_s * 1e6)}")
+
     def alive(self, status: str) -> None:
         """The event loop and what it depends on still turn."""
         if self._life_sign is not None:

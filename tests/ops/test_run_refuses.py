@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,20 @@ async def test_a_second_lantern_on_one_database_leaves_the_first_alone(
             assert not child.mentions("Traceback")
     assert discord.calls == []
     assert not (folder / "lantern.db").exists()
+
+
+async def test_a_service_waits_for_a_chat_on_its_database_and_starts_by_itself(
+    discord: DiscordDouble, folder: Path
+) -> None:
+    # It ended with 78, after which no supervisor starts it any more.
+    environment = child_environment(discord.url, NO_HOST)
+    async with asyncio.timeout(GUARD_S), AsyncExitStack() as stack:
+        with instance_lock(folder / "lantern.db", is_guest=True):
+            child = await stack.enter_async_context(lantern_child(folder, environment))
+            line = await child.until_logged("database in use")
+            assert f"(process {os.getpid()})" in str(line["reason"])
+            assert discord.calls == []
+        await discord.until_ready()
 
 
 async def test_without_the_message_content_intent_it_serves_and_says_what_is_missing(

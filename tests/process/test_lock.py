@@ -69,6 +69,24 @@ def test_a_second_lantern_is_refused_by_name_of_the_lock(tmp_path: Path) -> None
             pass
 
 
+def test_a_holder_is_known_for_a_guest_and_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "lantern.db"
+    for is_guest, told in ((True, os.getpid()), (False, None), (True, os.getpid())):
+        with instance_lock(path, is_guest=is_guest):
+            assert _holder(path) == told
+    # An older Lantern leaves whatever is there.
+    for left in (b"", b"guest", b"guest x", b"\xff", b"serve 7"):
+        with instance_lock(path) as lock_file:
+            lock_file.write_bytes(left)
+            assert _holder(path) is None, left
+
+
+def _holder(path: Path) -> int | None:
+    with pytest.raises(AlreadyRunning) as refused, instance_lock(path):
+        pass
+    return refused.value.guest
+
+
 def test_a_lock_is_free_again_after_its_block(tmp_path: Path) -> None:
     path = tmp_path / "lantern.db"
     # What was raised keeps the block's frame: nothing is let go by being forgotten.

@@ -127,6 +127,7 @@ async def test_who_stops_takes_its_sign_of_life_along(tmp_path: Path) -> None:
 def test_systemd_is_told_in_its_own_words(ear: socket.socket) -> None:
     supervisor = Supervisor(environ(ear, WATCHDOG_USEC="30000000"))
 
+    supervisor.waiting("waiting for a chat", 30.0)
     supervisor.alive("serving; 0 of 2 hosts up")
     supervisor.ready("serving; 1 of 2 hosts up")
     supervisor.alive("serving; 2 of 2 hosts up")
@@ -134,6 +135,7 @@ def test_systemd_is_told_in_its_own_words(ear: socket.socket) -> None:
     supervisor.alive("serving; 2 of 2 hosts up")
 
     assert heard(ear) == [
+        "STATUS=waiting for a chat\nEXTEND_TIMEOUT_USEC=30000000",
         "WATCHDOG=1\nSTATUS=connecting to Discord\nEXTEND_TIMEOUT_USEC=30000000",
         "READY=1\nSTATUS=serving; 1 of 2 hosts up",
         "WATCHDOG=1\nSTATUS=serving; 2 of 2 hosts up",
