@@ -92,8 +92,8 @@ class Database:
         self._utcnow = utcnow
         self.erasures = 0
         """How often anything was erased: whoever has read before may hold what is no more."""
-        self._writer = _Connection(self._connect, iter_chunk_size=64)
-        self._reader = _Connection(self._connect, iter_chunk_size=64)
+        self._writer = _Connection(self._connect_writer, iter_chunk_size=64)
+        self._reader = _Connection(self._connect_reader, iter_chunk_size=64)
         self._write_places = asyncio.Semaphore(_WAITING_WRITES)
         self._is_open = False
         self._troubles = dict[_Connection, str]()
@@ -120,13 +120,11 @@ class Database:
         """
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigError([f"SQLite {sqlite3.sqlite_version} is too old; 3.37 is needed."])
-        await asyncio.to_thread(make_file, self.path)
         with translated(str(self.path)):
             await self._writer.opened()
             try:
                 await self._writer.run(self._prepare)
                 await self._reader.opened()
-                await self._reader.execute("PRAGMA query_only = ON")
             except BaseException:
                 await self._reader.close()
                 await self._writer.close()
@@ -136,11 +134,18 @@ class Database:
         self._keeping = self._tasks.create_task(self._keep_noting(), name="notes")
         return self
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect_writer(self) -> sqlite3.Connection:
+        make_file(self.path)
+        return self._connect()
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        return self._connect("PRAGMA query_only = ON")
+
+    def _connect(self, *more: str) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None)
         try:
             connection.row_factory = sqlite3.Row
-            for pragma in _BOTH_SIDES:
+            for pragma in (*_BOTH_SIDES, *more):
                 connection.execute(pragma)
         except BaseException:
             connection.close()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from importlib import resources
 
 from bot.domain.errors import Bug, ConfigError
@@ -10,6 +11,7 @@ APPLICATION_ID = 0x4C4E5452
 """``LNTR``, written by the first migration."""
 
 
+@cache
 def migrations() -> tuple[str, ...]:
     """The SQL of every migration, oldest first; the n-th leads to version n.
 
