@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -26,6 +27,7 @@ Connect = Callable[[HostConfig, httpx.AsyncClient, float], Awaitable[HostClient]
 
 T = TypeVar("T")
 
+_SDK = "bot.fleet.lmstudio"
 _log = structlog.get_logger(__name__)
 
 
@@ -35,8 +37,10 @@ async def connect(config: HostConfig, http: httpx.AsyncClient, timeout_s: float)
     Raises:
         HostUnreachable: neither its sockets nor its REST serve us.
     """
-    # In a thread: the SDK takes long to import and the bot must not stand still.
-    await asyncio.to_thread(importlib.import_module, "bot.fleet.lmstudio")
+    # In a thread: the SDK takes long to import and the bot must not stand still. One whose import
+    # is under way for another host has no such name yet.
+    if not hasattr(sys.modules.get(_SDK), "connect_socket"):
+        await asyncio.to_thread(importlib.import_module, _SDK)
     from bot.fleet.lmstudio import connect_socket
 
     rest = RestApi(http, config.address, config.token, timeout_s * CONNECT_SHARE)
