@@ -40,7 +40,7 @@ def board_text(
     """
     lines = ["### The fleet"]
     for nth, host in enumerate(snapshot.hosts.values(), 1):
-        lines.extend(_host_lines(host, nth))
+        lines.extend(_host_lines(host, nth, snapshot.taken_at))
     for standing in clouds:
         lines.extend(words.provider_lines(standing, is_admin=False))
     if today is not None:
@@ -85,10 +85,10 @@ def board_picture(day: LastDay) -> tuple[bytes, str] | None:
     return day_chart(day, " · ".join(said)), alt
 
 
-def _host_lines(host: HostSnapshot, nth: int) -> list[str]:
+def _host_lines(host: HostSnapshot, nth: int, now: float) -> list[str]:
     # An address is for those who ask; here it would stand before a whole server for months.
     name = f"host {nth}" if host.name == host.address else host.name
-    head = f"{_MARKS[host.state]} **{name}**"
+    head = f"{_MARKS[host.state] if host.silent_since is None else '🟡'} **{name}**"
     if host.state in AWAY:
         # Of a host that is away nobody knows what it still holds.
         return [f"{head} · {host.state}"]
@@ -98,6 +98,8 @@ def _host_lines(host: HostSnapshot, nth: int) -> list[str]:
         memory = f"`{words.bar(used / whole, 10)}` {words.bytes_text(used)} of "
         memory += words.bytes_text(whole)
     lines = [f"{head} · {memory}{' · draining' if host.state == 'draining' else ''}"]
+    if host.silent_since is not None:
+        lines[0] += f" · silent for {words.seconds_text(now - host.silent_since)}"
     for instance in host.instances:
         busy = f" · {instance.leases} answering" if instance.leases else ""
         lines.append(f"└ `{instance.identifier}`{busy}")

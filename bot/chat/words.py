@@ -65,7 +65,9 @@ def counted(number: int, noun: str) -> str:
 
 def serving_text(hosts: Sequence[HostSnapshot]) -> str:
     """How it stands, as systemd's status line says it."""
-    return f"serving; {sum(host.is_serving for host in hosts)} of {len(hosts)} hosts up"
+    return (
+        f"serving; {sum(host.is_serving and host.tells for host in hosts)} of {len(hosts)} hosts up"
+    )
 
 
 def host_title(host: HostSnapshot) -> str:
@@ -486,9 +488,11 @@ def fleet_notice(event: FleetEvent) -> str:
 
 def state_text(host: HostSnapshot, now: float) -> str:
     """How a host stands, why, and how long it drains."""
-    why = f": {host.reason}" if host.reason and host.state != "up" else ""
+    why = f": {host.reason}" if host.reason and not host.tells else ""
     if host.interface == "/v1" and host.state not in AWAY:
         why = f": {CANNOT_LOAD[host.interface]}"
+    if host.silent_since is not None:
+        why = f" · silent for {seconds_text(now - host.silent_since)}{why}"
     drains = ""
     if host.drained_until is not None:
         left_s = max(0.0, host.drained_until - now)
@@ -517,6 +521,7 @@ def host_lines(host: HostSnapshot, now: float) -> tuple[str, ...]:
         "asleep": "😴",
         "waking": "⏰",
     }[host.state]
+    mark = mark if host.silent_since is None else "🟡"
     address = "" if host.name == host.address else f" {host.address}"
     lines = [f"{mark} **{host.name}**{address} · {state_text(host, now)}"]
     if host.state in ("up", "draining"):

@@ -197,6 +197,9 @@ class HostSnapshot:
     """True when ``/v1/models`` lists only what is in memory (JIT off); None when unknown."""
     away_since: float | None = None
     """Monotonic seconds; None while it is there, or nobody has looked yet."""
+    silent_since: float | None = None
+    """Monotonic seconds; since when it has told nothing though it was asked, while it works on what
+    it was sent. It may read a long prompt, or hang."""
     next_probe_at: float | None = None
     """Monotonic seconds; when it is looked at next though nobody asks, while it is away."""
     needs_token: bool = False
@@ -244,6 +247,11 @@ class HostSnapshot:
     def is_serving(self) -> bool:
         """May new turns go here at once?"""
         return self.state == "up"
+
+    @property
+    def tells(self) -> bool:
+        """Is it there, and does it say how it stands?"""
+        return self.state not in AWAY and self.silent_since is None
 
     @property
     def loaded(self) -> tuple[Instance, ...]:

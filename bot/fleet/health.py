@@ -55,6 +55,8 @@ class HostHealth:
         self.needs_token = False
         self.is_doubted = False
         """Is it down for a failed request alone, with the next probe to decide?"""
+        self.silent_since: float | None = None
+        """Since when it has told nothing while it is up and at work; None where it tells."""
         self.probes = Breaker()
         self.requests = Breaker()
         """A served request closes it."""
@@ -101,8 +103,14 @@ class HostHealth:
     def next_probe_at(self, now: float) -> float | None:
         """When to probe again without being asked; None when all is well."""
         if self.state == "up":
-            until = self._settling.open_until
-            return None if not self.is_settling else now if until is None else until
+            looks = self.probes if self.probes.failures else self._settling
+            return (
+                None
+                if not looks.failures
+                else now
+                if looks.open_until is None
+                else looks.open_until
+            )
         if self.is_doubted:
             return now
         # A good probe brings no host back whose requests go on failing: their pause counts then.
@@ -112,7 +120,7 @@ class HostHealth:
     def probed(self, now: float, report: Report) -> tuple[FleetEvent | WakeRecord, ...]:
         """The host answered; returns what is news of it, and how long it took to wake."""
         self.report = report
-        self.probes = Breaker()
+        self.probes, self.silent_since = Breaker(), None
         self.is_doubted = self.needs_token = self.may_sleep = False
         woken: tuple[WakeRecord, ...] = ()
         if self.woken_at is not None:
@@ -138,6 +146,20 @@ class HostHealth:
         self.state, interface = "up", str(report.interface)
         found = FleetEvent("host found", self._host, interface=interface, version=report.version)
         return (found, *woken)
+
+    def missed(self, now: float, reason: str, silent_since: float | None) -> None:
+        """It works, and had no answer to a probe in time: it stays up, and who looks is told so.
+
+        Args:
+            now: Monotonic seconds.
+            reason: Of the probe.
+            silent_since: None where words of an answer or of a load came meanwhile.
+        """
+        if silent_since is None:
+            self.probes, self.reason = Breaker(), ""
+        else:
+            self.probes, self.reason = breaker.on_failure(self.probes, now, PROBE_RULES), reason
+        self.silent_since = silent_since
 
     def failed(self, now: float, reason: str, kind: FailureKind) -> tuple[FleetEvent, ...]:
         """The host did not answer a probe."""
@@ -171,8 +193,9 @@ class HostHealth:
 
     def _go_down(self, now: float, reason: str) -> tuple[FleetEvent, ...]:
         is_news = self.state != "down"
-        self.away_since = now if is_news else self.away_since
-        self._settling = Breaker()
+        if is_news:
+            self.away_since = now if self.silent_since is None else self.silent_since
+        self._settling, self.silent_since = Breaker(), None
         self.state, self.reason = "down", reason
         what = "host asleep" if self.may_sleep else "host lost"
         return (FleetEvent(what, self._host, reason=reason),) if is_news else ()

@@ -640,6 +640,7 @@ class Host:
             await asyncio.sleep(CALL_EVERY_S)
 
     async def _probe(self) -> None:
+        asked_at = self._now()
         try:
             with self._link.understood():
                 report = await self.reader.report(self._scheduler.is_at_work)
@@ -653,7 +654,8 @@ class Host:
             # Slow while at work is not gone.
             if error.kind is not FailureKind.TIMEOUT or not self._scheduler.is_at_work():
                 await self._link.drop()
-            self.feed(Scheduler.on_probe_failed, error.user_message, error.kind)
+            silent_since = self.reader.silent_since(asked_at)
+            self.feed(Scheduler.on_probe_failed, error.user_message, error.kind, silent_since)
 
     # --- small things ---------------------------------------------------------------------
 

@@ -82,6 +82,8 @@ class HostReader:
         self.knock = knock
         self.told_at = -math.inf
         """When it last told about itself, as a probe asks."""
+        self._unanswered_at = -math.inf
+        """When it was first asked to since then."""
         self.heard_at = -math.inf
         """When it last said anything of a load, or in an answer that is over."""
         self.spoke: dict[Ticket, tuple[InstanceRef, Callable[[], float]]] = {}
@@ -93,6 +95,8 @@ class HostReader:
 
     async def report(self, is_at_work: Callable[[], bool]) -> Report:
         """Everything a probe tells, no older than the newest act."""
+        if self._unanswered_at <= self.told_at:
+            self._unanswered_at = asyncio.get_running_loop().time()
         async with self._link.within(self._rules.probe_timeout_s):
             while True:
                 acts, client = self.acts, self._link.client
@@ -181,6 +185,11 @@ class HostReader:
         if not is_there:
             text = f"`{key}` is not in memory on {host.name} any more."
             raise Unavailable(text, FailureKind.NOT_THERE)
+
+    def silent_since(self, asked_at: float) -> float | None:
+        """Since when it has not told of itself, nor said a word; None where it spoke since."""
+        heard_at = max([self.heard_at, *(newest_at() for _, newest_at in self.spoke.values())])
+        return None if heard_at >= asked_at else max(self._unanswered_at, heard_at)
 
     def is_deaf(self, asked_at: float) -> bool:
         """Has it not told of itself since it was asked to, though it had the time?"""

@@ -202,6 +202,7 @@ class Scheduler:
             lists_only_loaded=report.lists_only_loaded if report else None,
             is_in_doubt=self.health.is_in_doubt,
             away_since=self.health.away_since if self.health.state == "down" else None,
+            silent_since=self.health.silent_since,
             next_probe_at=self.health.next_probe_at(now),
             needs_token=self.health.needs_token,
             has_token=config.token is not None,
@@ -642,13 +643,15 @@ class Scheduler:
         self._see(report.residents, now)
         return self._decide(now)
 
-    def on_probe_failed(self, now: float, reason: str, kind: FailureKind) -> Effects:
-        """The host did not answer a probe, or not sensibly."""
+    def on_probe_failed(
+        self, now: float, reason: str, kind: FailureKind, silent_since: float | None = None
+    ) -> Effects:
+        """The host did not answer a probe, or not sensibly; ``silent_since`` as in ``missed``."""
         is_up = self.health.state == "up"
         if kind is FailureKind.TIMEOUT and is_up and self.is_at_work():
             # A machine reading a long prompt or a big file may miss a probe. What is under way
             # there has its own deadlines, and their failure is reported.
-            self.health.reason = reason
+            self.health.missed(now, reason, silent_since)
             return self._decide(now)
         self._out.extend(self.health.failed(now, reason, kind))
         return self._decide(now)

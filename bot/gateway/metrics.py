@@ -225,13 +225,13 @@ class Metrics(Collector):
         """What stands now."""
         # Read at the scrape: counted up and down, one missed event would leave them wrong for good.
         hosts = self._built.fleet.snapshot().hosts.values()
-        up = _gauge("host_up", "Whether a host may serve.", "host")
+        up = _gauge("host_up", "Whether a host is there and tells of itself.", "host")
         loaded = _gauge("model_loaded", "Instances in memory.", "host", "model")
         memory = _gauge("host_memory_bytes", "Memory for models.", "host", "kind")
         running = _gauge("requests_running", "Leases in use, Discord's too.", "host")
         waiting = _gauge("requests_waiting", "In a host's line, Discord's too.", "host")
         for host in hosts:
-            up.add_metric([host.name], float(host.state in ("up", "draining")))
+            up.add_metric([host.name], float(host.tells))
             keys = [str(instance.model_key) for instance in host.loaded]
             for key in sorted(set(keys)):
                 loaded.add_metric([host.name, key], keys.count(key))

@@ -40,6 +40,7 @@ def host_object(host: HostSnapshot, now: float) -> Object:
         "address": host.address,
         "state": host.state,
         "reason": host.reason,
+        "silentSeconds": _rounded(None if host.silent_since is None else now - host.silent_since),
         "drained": host.drained_until is not None,
         "drainSecondsLeft": None if drain_left_s == math.inf else _rounded(drain_left_s),
         "interface": host.interface,

@@ -133,7 +133,8 @@ class Watching:
             "hosts": {
                 state: sum(host.state == state for host in hosts)
                 for state in ("up", "draining", "asleep", "waking", "down", "unknown")
-            },
+            }
+            | {"silent": sum(host.silent_since is not None for host in hosts)},
             "providers": list(self._built.providers.names),
             "personas": sorted(self._built.shelf.for_clients()),
             "budget": [account_object(account) for account in accounts if account.payer == "all"],

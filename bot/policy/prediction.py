@@ -169,8 +169,8 @@ def outlook(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Out
     Of the request only ``load``, ``min_context``, ``needs_vision`` and ``is_chat`` decide, and of
     the context no more than what ``contexts_alike`` tells apart.
     """
-    if host.state != "up":
-        return _not_up(host, key, ask, now)
+    if host.state != "up" or host.silent_since is not None:
+        return _unheard(host, key, ask, now)
     model, limits = known_model(host, key), host.limits.get(key)
     if model is None:
         return Rejection(host.name, key, "not on this host", brief=BRIEFLY[FailureKind.NOT_THERE])
@@ -227,8 +227,10 @@ def contexts_alike(host: HostSnapshot, key: ModelKey, ask: RouteAsk) -> tuple[fl
     return above, up_to
 
 
-def _not_up(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Outlook | Rejection:
-    """Of a host that sleeps: when it could answer, woken for this. Of any other: why it cannot."""
+def _unheard(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Outlook | Rejection:
+    """Of one that sleeps or is silent: when it could answer. Of any other: why it cannot."""
+    if host.state == "up" and host.silent_since is not None:
+        return _silent(host, now - host.silent_since, key, ask, now)
     wake_s = wake_left_s(host, now)
     if wake_s is None:
         words, brief = _STATE_WORDS[host.state]
@@ -241,6 +243,26 @@ def _not_up(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Out
     is_called = host.woken_at is not None
     words = f"waking: ~{_seconds(wake_s)} left" if is_called else f"asleep: ~{_seconds(wake_s)}"
     return replace(found, queue_s=found.queue_s + wake_s, reason=f"{words}, {found.reason}")
+
+
+def _silent(
+    host: HostSnapshot, silent_s: float, key: ModelKey, ask: RouteAsk, now: float
+) -> Outlook | Rejection:
+    """Of a host at work that tells nothing: for as long again as it has told nothing.
+
+    It may read a long prompt, or hang: nobody can tell, and either way who comes now waits for it.
+    New questions once went to one that had frozen five minutes before, as "in memory".
+    """
+    found = outlook(replace(host, silent_since=None), key, ask, now)
+    if isinstance(found, Rejection):
+        return found
+    words = f"silent for {_seconds(silent_s)}, "
+    return replace(
+        found,
+        queue_s=found.queue_s + silent_s,
+        reason=words + found.reason,
+        reason_read=words + (found.reason_read or found.reason),
+    )
 
 
 def predict_load_s(host: HostSnapshot, model: Model) -> tuple[float, LoadBasis]:

@@ -57,7 +57,8 @@ def presence_of(hosts: Collection[HostSnapshot], cloud: Sequence[ProviderName] =
             model = f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} ready"
         elif loading:
             model = f"{loading[0]} is loading"
-        head = f"{len(up)} of {len(hosts)} hosts" if len(hosts) > 1 else "host up"
+        telling = sum(host.tells for host in up)
+        head = f"{telling} of {len(hosts)} hosts" if len(hosts) > 1 else "host up"
         return Presence(f"{head} · {model}"[:_LONGEST], "online")
     states = {host.state for host in hosts}
     light = "idle" if cloud or states & {"unknown", "asleep", "waking"} else "dnd"

@@ -41,6 +41,7 @@ def host_record(host: HostSnapshot, now: float) -> Record:
         "address": host.address,
         "state": host.state,
         "reason": host.reason,
+        "silent_s": round(now - host.silent_since, 1) if host.silent_since is not None else None,
         "is_drained": drained_until is not None,
         "drain_left_s": round(drained_until - now, 1) if drained_until and is_timed else None,
         "interface": host.interface,

@@ -21,6 +21,8 @@ from bot.chat.words import (
     reading_line,
     resuming_line,
     seconds_text,
+    serving_text,
+    state_text,
     stopped_text,
     unready_lines,
     why_text,
@@ -392,6 +394,15 @@ def test_a_host_shows_memory_residents_load_and_queue() -> None:
         "2 waiting",
     ):
         assert part in text
+
+
+def test_a_host_at_work_that_tells_nothing_is_said_to_be_silent_and_since_when() -> None:
+    host = HostSnapshot(
+        STUDIO, "10.0.0.2:1234", state="up", reason="no answer", silent_since=40.0, failures=3
+    )
+    assert state_text(host, 100.0) == "up · silent for 60 s: no answer"
+    assert host_lines(host, 100.0)[0].startswith("🟡")
+    assert serving_text([host, replace(host, silent_since=None)]) == "serving; 1 of 2 hosts up"
 
 
 def test_a_host_says_what_it_failed_to_load_and_when_it_is_tried_again() -> None:

@@ -224,8 +224,13 @@ async def test_a_host_too_busy_to_answer_a_probe_keeps_its_work(
                 pass
             monkeypatch.setattr(SocketClient, "inventory", too_late)
             await bench.fleet.host(H).probe()
-            assert bench.host().state == "up"
-            assert "did not answer" in bench.host().reason
+            first = bench.host()
+            assert first.state == "up"
+            assert "did not answer" in first.reason
+            assert first.silent_since is not None
+            await bench.fleet.host(H).probe()
+            assert bench.host().silent_since == first.silent_since
+            assert bench.host().failures == 2
         await bench.fleet.host(H).probe()
         assert bench.host().state == "down"
 

@@ -300,3 +300,31 @@ def test_one_that_serves_all_of_it_or_goes_is_not_looked_at_for_that_any_more() 
     health = half_up(100.0)
     health.failed(100.5, "refused", FailureKind.CONNECT)
     assert not health.is_settling
+
+
+def test_a_host_at_work_that_tells_nothing_stays_up_and_is_said_to_be_silent() -> None:
+    health = up()
+    health.missed(25.0, "no answer", 20.0)
+    assert (health.state, health.reason, health.silent_since) == ("up", "no answer", 20.0)
+    assert health.is_in_doubt
+    assert health.next_probe_at(25.0) == 25.0
+    health.missed(30.0, "no answer", 20.0)
+    assert (health.probes.failures, health.silent_since) == (2, 20.0)
+    assert health.next_probe_at(30.0) == 31.0
+    assert health.probed(31.0, REPORT) == ()
+    assert (health.reason, health.silent_since, health.probes.failures) == ("", None, 0)
+    assert health.next_probe_at(31.0) is None
+
+
+def test_words_of_its_answers_end_the_silence_of_a_host() -> None:
+    health = up()
+    health.missed(25.0, "no answer", 20.0)
+    health.missed(30.0, "no answer", None)
+    assert (health.reason, health.silent_since, health.probes.failures) == ("", None, 0)
+
+
+def test_a_silent_host_that_is_lost_was_away_for_as_long_as_it_said_nothing() -> None:
+    health = up()
+    health.missed(25.0, "no answer", 20.0)
+    health.failed(40.0, "no answer", FailureKind.TIMEOUT)
+    assert (health.state, health.away_since, health.silent_since) == ("down", 20.0, None)

@@ -379,11 +379,17 @@ def test_who_waits_is_told_when_the_probe_brings_the_host_back_not_yet() -> None
     assert play.up() == ["refuse bob HostUnreachable"]
 
 
-def test_a_slow_probe_is_said_while_the_host_works() -> None:
+def test_a_silence_is_said_while_the_host_works_and_ends_with_a_word() -> None:
     play = up_with("one")
     play.ask("ada", "one")
+    play.scheduler.on_probe_failed(play.now, "gone", FailureKind.TIMEOUT, play.now - 5.0)
+    host = play.scheduler.snapshot()
+    assert (host.state, host.reason, host.failures) == ("up", "gone", 1)
+    assert host.silent_since == play.now - 5.0
+    assert not host.tells
     play.down(FailureKind.TIMEOUT)
-    assert play.scheduler.snapshot().reason == "gone"
+    assert play.scheduler.snapshot().silent_since is None
+    assert play.scheduler.snapshot().tells
 
 
 # --- loads ----------------------------------------------------------------------------------

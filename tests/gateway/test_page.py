@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 from bot.app import utcnow
+from bot.domain.errors import FailureKind
+from bot.domain.hosts import Wish
+from bot.domain.ids import HostName, ModelKey
+from bot.fleet.scheduler import Scheduler
 from bot.gateway import doors, events
 from bot.gateway.server import GatewayRules, gateway
 from bot.gateway.sinks import LIFE
@@ -338,6 +342,33 @@ async def test_a_host_that_goes_away_shows(tmp_path: Path) -> None:
         await it.house.hosts["two"].stop()
         await it.house.lantern.fleet.probe_all()
         await host.get_by_text("away", exact=True).wait_for()
+        assert seen.is_clean()
+
+
+async def test_a_host_that_tells_nothing_over_its_work_is_not_shown_as_well(tmp_path: Path) -> None:
+    async with (
+        gate(tmp_path, sim("one", QWEN), sim("two", GEMMA)) as it,
+        browser_at(it.base) as seen,
+    ):
+        await seen.settled()
+        two = it.house.lantern.fleet.host(HostName("two"))
+        async with two.lease(Wish(ModelKey(GEMMA.key))) as lease:
+            async for _ in lease:
+                pass
+            since = asyncio.get_running_loop().time() - 60.0
+            two.feed(Scheduler.on_probe_failed, "no answer within 5 s", FailureKind.TIMEOUT, since)
+            host = seen.page.get_by_role("article", name="Host two")
+            await host.get_by_text("up, silent for").wait_for()
+            await host.get_by_text("no answer within 5 s").wait_for()
+            await seen.page.get_by_text("1/2 hosts").wait_for()
+            assert await host.locator(".dot.up").count() == 0
+            hosts = (await it.ask("/admin/status", method="GET")).json["hosts"]
+            assert isinstance(hosts, dict)
+            assert (hosts["up"], hosts["silent"]) == (2, 1)
+            assert (
+                'lantern_host_up{host="two"} 0.0'
+                in (await it.ask("/metrics", method="GET")).body.decode()
+            )
         assert seen.is_clean()
 
 

@@ -710,3 +710,26 @@ def test_a_copy_that_spilled_is_slower_by_as_much_and_says_so() -> None:
     found = predict_seconds(both, QWEN, ask, NOW)
     assert isinstance(found, Prediction)
     assert found.prefill_s == usual.prefill_s
+
+
+def test_a_host_that_tells_nothing_is_taken_to_do_so_for_as_long_again() -> None:
+    busy = host(models=ON_DISK, instances=(instance(QWEN, leases=1),))
+    silent = replace(busy, silent_since=NOW - 90.0)
+    there, hushed = _predict(busy), _predict(silent)
+    assert hushed.seconds == pytest.approx(there.seconds + 90.0)
+    assert hushed.reason == f"silent for 90 s, {there.reason}"
+    assert _refusal(silent, replace(ASK, needs_vision=True)) == "cannot see images"
+
+
+def test_who_asks_now_is_sent_to_a_host_that_tells_of_itself() -> None:
+    silent = host("one", models=ON_DISK, instances=(instance(QWEN, leases=1),))
+    silent = replace(silent, silent_since=NOW - 60.0)
+    cold = host("two", models=ON_DISK)
+    assert [c.host for c in plan_route(fleet(silent, cold), ASK).candidates] == ["two", "one"]
+
+
+def test_a_conversation_that_a_silent_host_has_read_is_told_with_its_silence() -> None:
+    read = host(models=ON_DISK, instances=(replace(instance(QWEN), conversations=("here",)),))
+    ask = replace(ASK, conversation="here", new_tokens=10)
+    told = _predict(replace(read, silent_since=NOW - 7.0), ask).reason
+    assert told == "silent for 7 s, in memory and idle, has read this conversation"

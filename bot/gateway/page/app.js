@@ -214,15 +214,15 @@ function LoadBar({ load, on }) {
 const STATES = { up: "up", down: "away", draining: "draining", unknown: "not seen yet" };
 
 function Host({ host }) {
-  const drains = host.state === "draining";
+  const drains = host.state === "draining", silent = host.silentSeconds !== null && host.silentSeconds !== undefined;
   const verb = drains ? "resume" : "drain";
   return html`<article class=${`panel host ${host.state === "down" ? "away" : ""}`} aria-label=${`Host ${host.name}`}>
-    <div class="row"><h3 class="grow"><span class=${`dot ${host.state}`} aria-hidden="true"></span>${host.name}</h3>
-      <span class=${`tag ${{ up: "good", down: "bad", draining: "warn" }[host.state] || ""}`}>${STATES[host.state]}</span>
+    <div class="row"><h3 class="grow"><span class=${`dot ${silent ? "lost" : host.state}`} aria-hidden="true"></span>${host.name}</h3>
+      <span class=${`tag ${silent ? "warn" : { up: "good", down: "bad", draining: "warn" }[host.state] || ""}`}>${STATES[host.state]}${silent ? `, silent for ${seconds(Math.round(host.silentSeconds))}` : ""}</span>
       <button class="small" onClick=${() => doing(`/admin/hosts/${encodeURIComponent(host.name)}/${verb}`, {})}
         aria-label=${`${drains ? "Resume" : "Drain"} ${host.name}`}>${drains ? "Resume" : "Drain"}</button></div>
     <p class="meta">${[host.address === host.name ? "" : host.address, host.interface && `by ${host.interface}`, host.version && `LM Studio ${host.version}`, (host.interface || host.models > 0) && `${count(host.models)} on disk`].filter(Boolean).join(" · ")}</p>
-    ${host.reason && host.state !== "up" ? html`<p class="small">${host.reason}</p>` : null}
+    ${host.reason && (silent || host.state !== "up") ? html`<p class="small">${host.reason}</p>` : null}
     ${host.state === "down" ? null : html`<${Memory} host=${host} />`}
     ${host.load ? html`<${LoadBar} load=${host.load} on=${host.name} />` : null}
     ${host.instances.length ? html`<ul class="copies">${host.instances.map((c) => html`<${Copy} key=${c.instanceId} host=${host} copy=${c} />`)}</ul>`
@@ -373,7 +373,7 @@ function Gate() {
 function App() {
   if (state.locked) return html`<${Gate} />`;
   const here = TABS.some(([id]) => `#${id}` === location.hash) ? location.hash.slice(1) : "overview";
-  const up = [...state.hosts.values()].filter((h) => h.state === "up" || h.state === "draining").length;
+  const up = [...state.hosts.values()].filter((h) => (h.state === "up" || h.state === "draining") && h.silentSeconds === null).length;
   const now = state.speed.length ? state.speed[state.speed.length - 1][1] : 0;
   const requests = state.status?.requests || {};
   return html`<header class="top"><div class="brand"><img src="/page/favicon.svg" alt="" />Lantern</div>
