@@ -120,6 +120,7 @@ class Buttons(commands.Cog):
             await self._turns.check_way(turn, way)
             if not self._turns.choose(turn, way):
                 raise RequestRefused("That offer is over; the answer goes on without it.")
+            await self._turns.check_taken(turn)
         except RequestRefused:
             self._replies.close_way(turn, way)
             raise

@@ -3,9 +3,24 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from bot.domain.chat import Candidate
+from bot.domain.errors import Unavailable
 from bot.domain.events import Offered, Way
+from bot.fleet.lease import Elsewhere
+
+
+@dataclass(slots=True, eq=False)
+class _Choice:
+    """A way that was taken."""
+
+    candidate: Candidate
+    others: Offered | None
+    """The ways that are open again should it fail."""
+    failure: Unavailable | None = None
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it has failed, somebody answers, or nobody will."""
 
 
 class Override:
@@ -17,6 +32,7 @@ class Override:
         self._scope: asyncio.Timeout | None = None
         self._wanted: Candidate | None = None
         self._running: Candidate | None = None
+        self._choice: _Choice | None = None
 
     def choose(self, way: Way) -> bool:
         """Takes a way; False when it is not open (any more).
@@ -31,6 +47,7 @@ class Override:
         candidate = self.offer.warm if way == "warm" else self.offer.cloud
         if candidate is None:
             return False
+        self._choice = _Choice(candidate, self.offer.without(way))
         self.offer = None
         if candidate == self._running:
             return True  # it is being asked already
@@ -39,6 +56,22 @@ class Override:
             # A deadline already past cancels exactly the attempt under way.
             self._scope.reschedule(0.0)
         return True
+
+    async def failure(self) -> Unavailable | None:
+        """Why whoever was chosen last could not answer; None once anybody answers, or nobody will.
+
+        Waits until that is known.
+        """
+        if (choice := self._choice) is None:
+            return None
+        await choice.settled.wait()
+        return choice.failure
+
+    def settle(self) -> None:
+        """Somebody answers, or nobody will: nothing is left to choose."""
+        self.offer = None
+        if self._choice is not None:
+            self._choice.settled.set()
 
     def close(self, way: Way) -> None:
         """A way is open no more; the others are."""
@@ -69,3 +102,11 @@ class Override:
         except TimeoutError:
             if not scope.expired() or self._wanted is None:
                 raise
+        except Elsewhere:
+            raise
+        except Unavailable as failed:
+            choice = self._choice
+            if choice is not None and choice.candidate == candidate and not choice.settled.is_set():
+                choice.failure, self.offer = failed, choice.others
+                choice.settled.set()
+            raise

@@ -247,6 +247,19 @@ class Turns:
             running.draft.pressed(_PRESSES[way])
         return True
 
+    async def check_taken(self, turn: TurnId) -> None:
+        """Returns once anybody answers a turn for which a way was chosen, or it has ended.
+
+        Raises:
+            RequestRefused: whoever was chosen could not; the other ways are open again.
+        """
+        running = self._running.get(turn)
+        failure = None if running is None else await running.override.failure()
+        # Two presses of one moment found money for each: the ledger paid one, and the other learnt
+        # it nowhere but in /why.
+        if failure is not None:
+            raise RequestRefused(failure.user_message) from failure
+
     def showing(self, turn: TurnId) -> None:
         """Has the text so far stored with what is about to be shown of it, where the turn runs."""
         # After a crash people read a second's words less than they had read, under "is kept".
@@ -333,6 +346,7 @@ class Turns:
             del self._running[running.id]
             # Each holds the other: a megabyte of ended answers waited for the garbage collector.
             running.draft = None
+            running.override.settle()
             running.ended.set()
             if not self._running:
                 self._all_done.set()
@@ -392,7 +406,7 @@ class Turns:
     async def _tell(self, running: Running, emit: Handover[TurnEvent], event: TurnEvent) -> None:
         """Passes an event on; notes what is loading, and the text so far."""
         if isinstance(event, TextDelta):
-            running.override.offer = None
+            running.override.settle()
         # What Cancel ends: the load under way now, not one of a candidate left behind.
         running.loading = (event.host, event.model) if isinstance(event, Loading) else None
         await emit(event)

@@ -632,6 +632,54 @@ async def test_who_presses_for_a_provider_that_their_budget_cannot_pay_is_told_s
         assert heard(home) == ""
 
 
+async def test_of_two_presses_in_one_moment_the_one_that_no_money_is_left_for_is_told_so_at_once(
+    tmp_path: Path,
+) -> None:
+    async with slow_beside_warm(tmp_path, BudgetRules(per_user_micro_usd=100_000)) as home:
+        turns, told = home.lantern.turns, list[str]()
+        ends, both_passed = list[TurnEvent | None](), asyncio.Barrier(2)
+        # Answered, it would give back nearly all that was held for it.
+        home.doubles["zai"].faults.set("no_first_token", times=None)
+
+        async def press(turn: TurnId) -> None:
+            await turns.check_way(turn, "cloud")
+            await both_passed.wait()
+            assert turns.choose(turn, "cloud")
+            try:
+                await turns.check_taken(turn)
+            except RequestRefused as refused:
+                told.append(refused.user_message)
+                home.doubles["zai"].faults.clear()
+                # What else was offered still is.
+                assert not turns.choose(turn, "cloud")
+                assert turns.choose(turn, "warm")
+                await turns.check_taken(turn)
+
+        async def ask(place: Place) -> None:
+            last: TurnEvent | None = None
+            request = home.request("[[say From afar.]]", place=place)
+            async with turns.open(request) as events, asyncio.TaskGroup() as presses:
+                async for event in events:
+                    if isinstance(event, Offered):
+                        assert event.cloud is not None
+                        if place is PLACE:
+                            held = event.cloud.cost_micro_usd or 0
+                            await book(home, ADA, 100_000 - held)
+                        presses.create_task(press(event.turn))
+                    last = event
+            ends.append(last)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask(PLACE))
+            group.create_task(ask(ELSEWHERE))
+        home.hosts["studio"].faults.clear()
+        (words,) = told
+        assert words.startswith("zai may cost up to")
+        assert "but your own daily budget of" in words
+        by = {end.receipt.provider or end.receipt.host for end in ends if isinstance(end, Finished)}
+        assert by == {"zai", "laptop"}
+
+
 async def test_a_slow_load_offers_what_is_warm(tmp_path: Path) -> None:
     async with slow_beside_warm(tmp_path) as home:
         said, was_taken = await steered(home, "hello", "warm")

@@ -197,6 +197,9 @@ class ScriptedTurns(Turns):
         self.said.append(("choose", way))
         return turn in self.askers
 
+    async def check_taken(self, turn: TurnId) -> None:
+        """Whoever was chosen answers."""
+
     def showing(self, turn: TurnId) -> None:
         self.showed.append((turn, asyncio.get_running_loop().time()))
 

@@ -29,7 +29,7 @@ from virtual_time import play
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Candidate, Receipt, TurnKind
-from bot.domain.errors import NotPermitted
+from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.events import Loading, Offered, TextDelta, Way
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId
 from bot.policy.access import AccessRules
@@ -155,6 +155,18 @@ def test_buttons_do_nothing_in_servers_that_are_not_allowed_any_more() -> None:
 
 def test_a_way_that_is_not_open_any_more_is_said() -> None:
     assert "That offer is over" in said_to(pressed(ScriptedTurns(), Act.WARM))[0]
+
+
+@pytest.mark.parametrize("act", [Act.WARM, Act.CLOUD])
+def test_who_took_a_way_that_failed_is_told_why(act: Act) -> None:
+    class Failing(ScriptedTurns):
+        async def check_taken(self, turn: TurnId) -> None:
+            assert self.said[-1][0] == "choose"
+            raise RequestRefused("It may cost up to $1, but no money is left.")
+
+    turns = Failing()
+    turns.askers[TURN] = ALICE
+    assert said_to(pressed(turns, act)) == ["❌ It may cost up to $1, but no money is left."]
 
 
 @pytest.mark.parametrize("act", [Act.WARM, Act.CLOUD])
