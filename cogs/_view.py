@@ -156,7 +156,7 @@ def ended(
         place: Which of how many answers to its question it is.
         locale: Discord's, of its readers.
     """
-    notes = [f"ℹ {notice}" for notice in notices]
+    notes = _notes(end.receipt, notices)
     tell = partial(told, locale=locale, names=words.names_in(end.receipt, said_by))
     mark, print_ = _receipt_lines(end.receipt, has_footer=has_footer)
     if end.receipt is None:
@@ -188,6 +188,11 @@ def _receipt_lines(receipt: Receipt | None, *, has_footer: bool) -> tuple[list[s
     return ([line, why], []) if mark else ([why], [line])
 
 
+def _notes(receipt: Receipt | None, notices: Sequence[str]) -> list[str]:
+    asked = "" if receipt is None else receipt.asked
+    return [f"ℹ {note}" for note in dict.fromkeys((asked, *notices)) if note]
+
+
 def restored(
     turn: Turn,
     answers: Answers | None = None,
@@ -209,9 +214,8 @@ def restored(
     """
     text, receipt, became = turn.reply_text, turn.receipt, [*news]
     is_cut = turn.status != "done"
-    notes: list[str] = []
-    if receipt is not None and receipt.notices != (STOPPED,):
-        notes = [f"ℹ {notice}" for notice in receipt.notices]
+    told_before = () if receipt is None or receipt.notices == (STOPPED,) else receipt.notices
+    notes = _notes(receipt, told_before)
     if is_cut and receipt is not None and (receipt.finish == "cancelled" or receipt.ending):
         # As it read when it ended.
         by_asker = receipt.finish == "cancelled"

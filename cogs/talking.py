@@ -154,9 +154,11 @@ class Talking(commands.Cog):
             raise RequestRefused(NOT_KEPT if is_by(message, me) else NOTHING_THERE)
         shown = () if quote is None else message.attachments
         files, left_out = await read_files(shown, [about] * len(shown))
+        # Others see an answer to a form that was never theirs to read.
+        name = interaction.user.display_name
         request = TurnRequest(
             user=user,
-            user_name=interaction.user.display_name,
+            user_name=name,
             place=place,
             text=text,
             attachments=files,
@@ -165,11 +167,10 @@ class Talking(commands.Cog):
             quotes=() if quote is None else (replace(quote, place=place),),
             parent=parent,
             asker=asker,
+            asked=f"{name} asked about {message.jump_url}: {text[:200]}",
         )
-        # Others see an answer to a form that was never theirs to read.
-        name = interaction.user.display_name
-        notice = f"{name} asked about {message.jump_url}: {text[:200]}"
-        await self._replies.play(request, transport, (notice, *left_out))
+        # Refused before it is stored, no receipt tells it.
+        await self._replies.play(request, transport, (request.asked, *left_out))
         await questions.close(interaction.id)
 
     async def _looked_at(

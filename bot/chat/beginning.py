@@ -9,7 +9,7 @@ from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
 from bot.chat.taken_back import TakenBack, unquoted
-from bot.domain.chat import Message, Quote, Turn, TurnRequest
+from bot.domain.chat import Message, Quote, Receipt, Turn, TurnRequest
 from bot.domain.errors import NotPermitted, RequestRefused, WordsGone
 from bot.domain.events import Queued
 from bot.domain.ids import TurnId, UserId
@@ -80,13 +80,15 @@ class Beginnings:
         if kind == "continue" and pressed is not None:
             # No turn of its own: the words become a part of the answer they go on with.
             return asking, replace(pressed, user=payer)
+        name, asked = resolved.persona.name, request.asked
+        receipt = Receipt(name, asked=asked) if asked else None
         turn = Turn(
             id=turn_id,
             parent=branch[-1].id if branch else None,
             user=request.user,
             user_name=request.user_name,
             place=request.place,
-            persona=resolved.persona.name,
+            persona=name,
             user_text=request.text,
             reply_text="",
             reasoning_text="",
@@ -94,6 +96,8 @@ class Beginnings:
             created_at_ms=self._store.database.now_ms(),
             attachments=request.attachments,
             quotes=request.quotes,
+            # Its message says it also after a crash before the first word.
+            receipt=receipt,
         )
         return asking, turn
 
@@ -297,7 +301,8 @@ def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
     """A press with its words: a retry asks its parent's question again, else it is to go on."""
     if parent is None:
         raise NotPermitted("That reply is not stored any more, so it cannot be redone.")
-    persona = request.persona or parent.persona
+    asked = "" if parent.receipt is None else parent.receipt.asked
+    request = replace(request, persona=request.persona or parent.persona, asked=asked)
     if request.kind == "retry":
         # The words stay their author's, whoever presses.
         return replace(
@@ -308,6 +313,5 @@ def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
             text=request.text or parent.user_text,
             attachments=parent.attachments,
             quotes=parent.quotes,
-            persona=persona,
         )
-    return replace(request, text=CONTINUE_TEXT, persona=persona)
+    return replace(request, text=CONTINUE_TEXT)

@@ -378,6 +378,7 @@ class Turns:
 
         straight = None if emit.straight is None else taken
         draft = Draft(turn.persona, reason, partial(self._tell, running, emit), straight)
+        draft.so_far = replace(draft.so_far, asked=asking.request.asked)
         running.draft, running.kept_at = draft, loop.time()
         ending: Ending | None = None
         try:
@@ -421,7 +422,14 @@ class Turns:
         running.kept_at = now
         by, thought = draft.receipt(), draft.reasoning
         who = Receipt(
-            by.persona, by.model, by.host, by.provider, by.usage, by.timing, seams=by.seams
+            by.persona,
+            by.model,
+            by.host,
+            by.provider,
+            by.usage,
+            by.timing,
+            seams=by.seams,
+            asked=by.asked,
         )
         if (before := running.before) is not None:
             who = who if before.receipt is None else continued(before.receipt, who)

@@ -160,6 +160,8 @@ class TurnRequest:
     """What its person asked to be remembered, as far as it may be told here."""
     asker: Asker | None = None
     """Who asked or pressed, as far as their face knows them."""
+    asked: str = ""
+    """Said under each answer, where others cannot read the question: who asked what."""
 
 
 TurnStatus = Literal["running", "done", "partial", "failed"]
@@ -407,6 +409,8 @@ class Receipt:
     """Where its hosts were lost, in order; ``host`` is the one that answered last."""
     before: tuple[Candidate, ...] = ()
     """Who gave the words it goes on with, where it was continued by somebody else."""
+    asked: str = ""
+    """As of the request."""
 
     @property
     def is_timed(self) -> bool:

@@ -253,3 +253,15 @@ async def test_an_edited_question_is_answered_in_its_new_words_in_the_same_place
         assert (stored.user, stored.user_text) == (ADA, "on the sea")
         _, sent = await talk.ask("most")
         assert ("sea" in sent, "sky" in sent, "more" in sent) == (True, False, True)
+
+
+async def test_what_was_asked_out_of_sight_is_told_with_each_answer_to_it(tmp_path: Path) -> None:
+    async with world(tmp_path, "prefer_local", is_slow=False) as home:
+        talk, said = Talk(home), "Ada asked about the cat: what is it?"
+        first, _ = await talk.ask("what is it?", asked=said)
+        again, _ = await talk.ask("", BOB, parent=first, kind="retry")
+        await talk.ask("", BOB, parent=again, kind="continue")
+        after, _ = await talk.ask("and that?", parent=again)
+        stored = [await home.turns.store.get(turn) for turn in (first, again, after)]
+        receipts = [turn.receipt for turn in stored if turn is not None]
+        assert [r and r.asked for r in receipts] == [said, said, ""]

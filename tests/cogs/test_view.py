@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.chat.beginning import DELETED
-from bot.domain.chat import Rejection, Turn
+from bot.domain.chat import Receipt, Rejection, Turn
 from bot.domain.errors import FailureKind, NoCandidates, RequestRefused
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import ProviderName
+from bot.policy.conversation import STOPPED
 from bot.policy.splitting import LIMIT, cut_reply, shown_parts, split_reply
 from cogs._view import Act, MessageView, ended, laid_out, restored
 
@@ -252,3 +253,19 @@ def test_what_was_tried_before_a_crash_is_left_to_why() -> None:
     turn = stored_turn("", "failed", replace(RECEIPT, attempts=tried))
     content = restored(turn, has_footer=False)[0].content
     assert content == "⚠ Lantern was restarted before this answer began."
+
+
+def test_who_asked_what_out_of_sight_stands_under_each_answer_to_it_once() -> None:
+    receipt = replace(RECEIPT, asked="Bob asked about the cat: what is it?")
+    small = ["-# ℹ Bob asked about the cat: what is it?", FOOTER]
+    for notices in ((), (receipt.asked,)):
+        (view,) = the_end("Hello.", Finished(TURN, receipt), notices=notices)
+        assert view.content.splitlines() == ["Hello.", *small]
+    (view,) = restored(stored_turn("Hello.", "done", receipt), has_footer=True)
+    assert view.content.splitlines() == ["Hello.", *small]
+    cut = Receipt(RECEIPT.persona, asked=receipt.asked, finish="error", notices=(STOPPED,))
+    (view,) = restored(stored_turn("", "failed", cut), has_footer=True)
+    assert view.content.splitlines() == [
+        "⚠ Lantern was restarted before this answer began.",
+        "-# ℹ Bob asked about the cat: what is it?",
+    ]
