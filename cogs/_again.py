@@ -18,7 +18,7 @@ from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say
 from cogs._languages import public_locale, told
 from cogs._mentions import said
-from cogs._missed import MissedDeletions
+from cogs._missed import MissedChanges
 from cogs._places import is_at_home, place_of, user_id
 from cogs._reply import Replies
 from cogs._reply_view import ShownAnswer
@@ -47,7 +47,7 @@ class Again:
         pacers: Pacers,
         webhooks: Webhooks,
     ) -> None:
-        self.missed = MissedDeletions()
+        self.missed = MissedChanges()
         self._turns = lantern.turns
         self._webhooks = webhooks
         self._shown_in = lantern.replies

@@ -33,8 +33,8 @@ _MOST_KNOWN = 10_000
 _log = structlog.get_logger(__name__)
 
 
-class MissedDeletions:
-    """Looks where a session of the gateway, which tells of each deletion, was not there to tell.
+class MissedChanges:
+    """Looks where a session of the gateway, which tells of each deletion and edit, was not there.
 
     One per process. What Discord does not tell counts as there.
     """

@@ -39,7 +39,7 @@ from bot.domain.events import TextDelta
 from bot.policy.pacing import CREATION
 from cogs._boards import NOTE as BOARDS
 from cogs._languages import CommandNames
-from cogs._missed import MissedDeletions
+from cogs._missed import MissedChanges
 from cogs._pings import NOTE as PINGS
 from cogs.client import (
     DiscordFace,
@@ -339,7 +339,7 @@ async def test_with_every_session_what_was_deleted_before_it_is_looked_for(
     face = made._face  # pyright: ignore[reportPrivateUsage]  # which outlives the connection
     turns: Any = face.lantern.turns
     turns.store.newest_questions = {"7": ("41",)}
-    missed = AsyncMock(spec=MissedDeletions)
+    missed = AsyncMock(spec=MissedChanges)
     monkeypatch.setattr(face.again, "missed", missed)
     order = Mock()
     order.attach_mock(missed.begin_session, "begin_session")

@@ -15,7 +15,7 @@ from test_edits import ASKED, Question
 from virtual_time import play
 
 from cogs._again import TAKEN_BACK
-from cogs._missed import LOOK_EVERY_S, MOST_CHANNELS, MOST_MISSING, PAGE, MissedDeletions
+from cogs._missed import LOOK_EVERY_S, MOST_CHANNELS, MOST_MISSING, PAGE, MissedChanges
 from cogs._view import Act
 
 
@@ -68,7 +68,7 @@ class Rooms:
         return channel
 
     def tell(self, asked: Mapping[str, tuple[str, ...]]) -> list[int]:
-        missed = MissedDeletions()
+        missed = MissedChanges()
 
         async def story() -> None:
             missed.begin_session()
@@ -113,7 +113,7 @@ def test_what_discord_does_not_tell_counts_as_there(fault: BaseException) -> Non
     assert rooms.tell({"7": ("5",)}) == []
 
     async def looked_for() -> list[int]:
-        missed = MissedDeletions()
+        missed = MissedChanges()
         missed.begin_session()
         return await missed.gone(rooms.client, [(7, 5)])
 
@@ -147,7 +147,7 @@ def test_the_looks_at_the_start_are_bounded() -> None:
 
 
 async def test_each_old_message_is_looked_for_once_in_a_session_and_no_new_one() -> None:
-    rooms, missed = Rooms({7: {5}}), MissedDeletions()
+    rooms, missed = Rooms({7: {5}}), MissedChanges()
     assert await missed.gone(rooms.client, [(7, 5)]) == []
     assert rooms.looks == []
     missed.begin_session()
@@ -161,7 +161,7 @@ async def test_each_old_message_is_looked_for_once_in_a_session_and_no_new_one()
 
 
 async def test_a_look_that_takes_long_is_not_waited_for() -> None:
-    missed, client = MissedDeletions(), double(discord.Client)
+    missed, client = MissedChanges(), double(discord.Client)
     never = asyncio.Event()
 
     async def fetch(_: int) -> None:
