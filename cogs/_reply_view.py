@@ -7,6 +7,7 @@ from typing import assert_never
 
 from bot.chat import words
 from bot.domain.chat import Turn
+from bot.domain.errors import QuestionDeleted
 from bot.domain.events import (
     Evicting,
     Failed,
@@ -242,6 +243,9 @@ class ReplyView(View):
                 is_vain=isinstance(self.end, Failed),
                 locale=self._locale,
             )
+        is_unasked = isinstance(self.end, Failed) and isinstance(self.end.error, QuestionDeleted)
+        if is_unasked and not self._before:
+            return ()
         if self.end is not None:
             place = ONLY
             if standing is not None:

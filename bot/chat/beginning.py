@@ -10,7 +10,7 @@ from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
 from bot.chat.taken_back import TakenBack, unquoted
 from bot.domain.chat import Message, Quote, Receipt, Turn, TurnRequest
-from bot.domain.errors import NotPermitted, RequestRefused, WordsGone
+from bot.domain.errors import NotPermitted, QuestionDeleted, RequestRefused, WordsGone
 from bot.domain.events import Queued
 from bot.domain.ids import TurnId, UserId
 from bot.policy.access import check_text
@@ -24,7 +24,7 @@ WORDLESS = "That answer has no words to go on with; ask for it again."
 DELETED = "Its question was deleted."
 FORGOTTEN = "It was asked before `/history forget`, and so it is forgotten, too; ask it anew."
 TAKEN_BACK = (
-    "What this quotes or goes on from was deleted while it waited, so nothing was sent. Ask again."
+    "What this quotes or goes on from was taken back while it waited: nothing was sent. Ask again."
 )
 
 
@@ -192,7 +192,8 @@ class Beginnings:
         """The question without what was taken back while it was looked up; it is stored by now.
 
         Raises:
-            RequestRefused: its asker has taken it back itself; nothing of it is stored any more.
+            QuestionDeleted: its message was deleted; nothing of it is stored any more.
+            RequestRefused: its asker has taken it back otherwise; nor is anything then.
         """
         request, back = asking.request, self._taken_back
         is_forgotten = back.is_forgotten(request.user, request.question)
@@ -202,7 +203,9 @@ class Beginnings:
             is_deleted = await self._store.answers(asking.redone.id) is None
         if is_forgotten or is_deleted:
             await self._people.remove(asking.turn)
-            raise RequestRefused(FORGOTTEN if is_forgotten else DELETED)
+            if is_forgotten or asking.redone is not None:
+                raise RequestRefused(FORGOTTEN if is_forgotten else DELETED)
+            raise QuestionDeleted(DELETED)
         if not (gone := back.gone_from(request)):
             return asking
         for message_id in gone:

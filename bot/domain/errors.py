@@ -142,6 +142,11 @@ class ForeignInstance(NotPermitted):
     """Somebody else loaded it; each face says how to unload it all the same."""
 
 
+# Told apart because there is nobody to tell: an answer to nothing stood in the channel.
+class QuestionDeleted(RequestRefused):
+    """Its asker deleted it before anything was begun for it."""
+
+
 # Told apart because where every message is a question it is said once, not under each of them.
 class TokensSpent(RequestRefused):
     """The asker has no tokens left today."""

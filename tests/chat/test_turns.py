@@ -23,6 +23,7 @@ from bot.domain.errors import (
     FailureKind,
     NoCandidates,
     NotPermitted,
+    QuestionDeleted,
     RequestRefused,
     Unavailable,
     UnknownName,
@@ -133,6 +134,7 @@ async def test_what_is_taken_back_while_it_is_looked_up_is_neither_kept_nor_answ
                 # Without its turn there is nothing to press.
                 assert isinstance(said.last, Failed)
                 assert (said.last.turn, said.last.error.user_message) == (None, words)
+                assert isinstance(said.last.error, QuestionDeleted) == (words == DELETED)
             else:
                 assert isinstance(said.last, Finished)
         # What is asked about a message that was deleted is asked without it.

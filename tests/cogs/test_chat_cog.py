@@ -32,6 +32,7 @@ from bot.chat.switch import Explanation
 from bot.domain.chat import Asker, Place
 from bot.domain.errors import (
     NotPermitted,
+    QuestionDeleted,
     RequestRefused,
     StoreUnavailable,
     TokensSpent,
@@ -108,6 +109,15 @@ async def test_a_mention_is_answered_in_the_channel() -> None:
     assert request.place.conversation == PlaceId("discord:7")
     assert house.sent[0].startswith("hi")
     assert house.channel.send.await_args.kwargs["reference"].message_id == 41
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_question_that_was_deleted_at_once_gets_no_words(*, is_deleted: bool) -> None:
+    refused = (QuestionDeleted if is_deleted else RequestRefused)("No.")
+    house = House(ScriptedTurns((Failed(None, refused),)))
+    await house.cog.on_message(house.message("<@9> hello", is_mention=True))
+    assert house.sent == ([] if is_deleted else ["❌ No."])
+    assert await house.lantern.questions.left_open() == ()
 
 
 async def test_a_direct_message_needs_no_mention() -> None:
