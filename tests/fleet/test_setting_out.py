@@ -219,6 +219,14 @@ async def test_those_not_told_yet_hold_their_instance_through_a_drain_and_the_ne
 
 
 @asynccontextmanager
+async def one_in_memory(rules: FleetRules | None = None) -> AsyncGenerator[tuple[Bench, SimHost]]:
+    """A model that was just used, and nobody at work."""
+    async with SimHost(sim_config()) as sim, fleet_over(sim, rules=rules) as bench:
+        await bench.use()
+        yield bench, sim
+
+
+@asynccontextmanager
 async def granted(bench: Bench) -> AsyncGenerator[Lease]:
     async with bench.fleet.host(H).lease(a_wish()) as lease:
         async for _ in lease:
@@ -241,8 +249,7 @@ async def looks(bench: Bench, sim: SimHost) -> int:
 async def test_words_of_an_answer_under_way_vouch_for_its_instance_until_they_are_old(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
+    async with one_in_memory() as (bench, sim):
         assert await looks(bench, sim) == 1
         async with (
             granted(bench) as speaking,
@@ -261,8 +268,7 @@ async def test_whoever_is_not_called_for_each_word_tells_when_the_newest_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     newest = math.inf
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
+    async with one_in_memory() as (bench, sim):
         reader = bench.fleet.host(H).reader
         async with granted(bench) as speaking:
             async with reader.first_word_within(math.inf, speaking) as heard:
@@ -278,8 +284,7 @@ async def test_whoever_is_not_called_for_each_word_tells_when_the_newest_came(
 
 
 async def test_words_that_went_by_uncalled_put_another_answers_end_off() -> None:
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
+    async with one_in_memory() as (bench, _):
         reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
         asked: list[float] = []
 
@@ -300,8 +305,7 @@ async def test_words_that_went_by_uncalled_put_another_answers_end_off() -> None
 
 
 async def test_the_progress_of_a_load_puts_an_answers_end_off(loop_clock: LoopClock) -> None:
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
+    async with one_in_memory() as (bench, _):
         reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
         began_at = loop.time()
 
@@ -326,8 +330,7 @@ async def test_a_host_in_doubt_is_asked_whether_it_is_there_and_left_the_sooner_
     is_heard: bool, longest_s: float, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "DOUBTED_S", 2.5)
-    async with SimHost(sim_config()) as sim, fleet_over(sim, rules=FleetRules()) as bench:
-        await bench.use()
+    async with one_in_memory(FleetRules()) as (bench, _):
         host, loop = bench.fleet.host(H), asyncio.get_running_loop()
         began_at, knocks = loop.time(), list[float]()
         host.reader.knock = lambda: knocks.append(loop.time())
@@ -363,8 +366,7 @@ async def test_a_host_that_hangs_after_it_told_of_itself_has_its_time_from_then(
     loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "DOUBTED_S", 2.5)
-    async with SimHost(sim_config()) as sim, fleet_over(sim, rules=FleetRules()) as bench:
-        await bench.use()
+    async with one_in_memory(FleetRules()) as (bench, _):
         reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
         began_at, knocks = loop.time(), list[float]()
 
@@ -396,8 +398,7 @@ async def test_a_host_that_hangs_after_it_told_of_itself_has_its_time_from_then(
 async def test_a_host_is_deaf_that_has_not_told_of_itself_since_it_was_asked_to(
     asked_s: float, loop_clock: LoopClock
 ) -> None:
-    async with SimHost(sim_config()) as sim, fleet_over(sim, rules=FleetRules()) as bench:
-        await bench.use()
+    async with one_in_memory(FleetRules()) as (bench, _):
         host, loop = bench.fleet.host(H), asyncio.get_running_loop()
         await host.probe()
         loop_clock.passes(1.0)
@@ -411,8 +412,7 @@ async def test_a_host_is_deaf_that_has_not_told_of_itself_since_it_was_asked_to(
 async def test_alone_a_host_in_doubt_has_all_its_time_and_is_left_for_nobody(
     loop_clock: LoopClock,
 ) -> None:
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
+    async with one_in_memory() as (bench, _):
         reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
         began_at = loop.time()
 
@@ -433,8 +433,7 @@ async def test_alone_a_host_in_doubt_has_all_its_time_and_is_left_for_nobody(
 
 
 async def test_a_fault_of_ours_in_a_doubt_takes_no_deadline_away(loop_clock: LoopClock) -> None:
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
+    async with one_in_memory() as (bench, _):
         reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
         began_at, faults = loop.time(), list[object]()
         loop.set_exception_handler(lambda _, what: faults.append(what["exception"]))
@@ -464,8 +463,7 @@ async def test_a_sign_of_life_ends_a_doubt_and_who_is_asked_is_probed(
     loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "DOUBTED_S", 2.5)
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
+    async with one_in_memory() as (bench, _):
         reader, loop = bench.fleet.host(H).reader, asyncio.get_running_loop()
 
         async def in_vain() -> None:
@@ -494,8 +492,7 @@ async def test_the_last_word_of_an_answer_that_ended_well_vouches_for_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reading, "ENDED_S", math.inf)
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
+    async with one_in_memory() as (bench, sim):
         reader = bench.fleet.host(H).reader
         async with granted(bench) as mute, reader.first_word_within(math.inf, mute):
             """An answer without a word vouches for nothing."""
@@ -523,8 +520,7 @@ async def test_the_last_word_of_an_answer_that_ended_well_vouches_for_a_moment(
 
 
 async def test_a_model_that_left_within_that_moment_is_found_missing_by_any_list() -> None:
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
+    async with one_in_memory() as (bench, sim):
         host = bench.fleet.host(H)
         async with granted(bench) as spoke:
             async with host.reader.first_word_within(math.inf, spoke) as heard:
@@ -536,8 +532,7 @@ async def test_a_model_that_left_within_that_moment_is_found_missing_by_any_list
 
 
 async def test_words_of_one_model_do_not_vouch_for_another() -> None:
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
+    async with one_in_memory() as (bench, sim):
         await bench.use(TWO)
         host = bench.fleet.host(H)
         async with host.lease(a_wish(TWO)) as speaking, granted(bench) as asking:
@@ -551,10 +546,8 @@ async def test_words_of_one_model_do_not_vouch_for_another() -> None:
 
 
 async def test_a_list_that_told_of_the_loss_vouches_for_nobody() -> None:
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
-        await bench.use()
-        async with granted(bench) as lease:
-            sim.unload(ONE)
-            await bench.fleet.host(H).probe()
-            with fails(FailureKind.NOT_THERE):
-                await bench.fleet.host(H).confirm(lease)
+    async with one_in_memory() as (bench, sim), granted(bench) as lease:
+        sim.unload(ONE)
+        await bench.fleet.host(H).probe()
+        with fails(FailureKind.NOT_THERE):
+            await bench.fleet.host(H).confirm(lease)
