@@ -164,7 +164,8 @@ def card_of(persona: Persona, card: Card | None = None) -> Card:
     card = deepcopy(card)
     data = _mapping(card["data"])
     before = persona_of(card)
-    was, now = _card_values(before), _card_values(persona)
+    old, new = (persona_values(each, is_whole=True) for each in (before, persona))
+    was, now = _card_values(old), _card_values(new)
     for key in now:
         if now[key] == was[key]:
             continue
@@ -173,8 +174,7 @@ def card_of(persona: Persona, card: Card | None = None) -> Card:
             # Readers of V1 look outside: they would show the old one.
             card[key] = now[key]
     # What a card has no place for, told in full: a default may be meant, and not merely unsaid.
-    was, now = (persona_values(each, is_whole=True) for each in (before, persona))
-    changed = {key: now[key] for key in now if key not in _OWN and now[key] != was[key]}
+    changed = {key: new[key] for key in new if key not in _OWN and new[key] != old[key]}
     if changed:
         extensions = data["extensions"] = _mapping(data.get("extensions"))
         extensions["lantern"] = {**_mapping(extensions.get("lantern")), **changed}
@@ -369,9 +369,8 @@ def _read_preset(preset: Card) -> Imported:
 # --- single fields --------------------------------------------------------------------------
 
 
-def _card_values(persona: Persona) -> Card:
-    """A persona's texts by the names of cards."""
-    values = persona_values(persona, is_whole=True)
+def _card_values(values: Mapping[str, Plain]) -> Card:
+    """A persona's texts by the names of cards, of its values as a whole."""
     character = _mapping(values["character"])
     book = _mapping(character["book"])
     entries = [
