@@ -455,7 +455,7 @@ async def test_a_row_keeps_the_prices_it_was_charged_by(
 async def test_bookings_at_once_never_pass_the_limit_together(
     tmp_path_factory: pytest.TempPathFactory, costs: list[tuple[int, int]], cap: int
 ) -> None:
-    path = tmp_path_factory.mktemp("ledger") / "lantern.db"
+    path = new_database(tmp_path_factory.mktemp("ledger") / "lantern.db")
     async with Database(path, utcnow=WallClock()) as database:
         ledger = ledger_of(database, BudgetRules(daily_micro_usd=cap))
 
@@ -498,7 +498,7 @@ async def test_in_no_order_of_calls_is_any_limit_passed(
         by_provider={ZAI: (providers_day, providers_month)},
     )
     limit = min([cap for cap in caps if cap is not None], default=10**9)
-    path = tmp_path_factory.mktemp("ledger") / "lantern.db"
+    path = new_database(tmp_path_factory.mktemp("ledger") / "lantern.db")
     async with Database(path, utcnow=WallClock()) as database:
         ledger = ledger_of(database, rules)
         open_calls: dict[str, tuple[int, int]] = {}
