@@ -1,7 +1,7 @@
 """One question to a provider, and one call while it runs: what came of it and what it costs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -90,12 +90,17 @@ class ProviderCall:
     _is_open: bool = False
 
     @asynccontextmanager
-    async def open(self, due: float | None = None) -> AsyncGenerator[AsyncIterator[Delta]]:
+    async def open(
+        self,
+        due: float | None = None,
+        sent: Callable[[], Awaitable[None]] | None = None,
+    ) -> AsyncGenerator[AsyncIterator[Delta]]:
         """Judge the words, then send them; iterate the deltas inside the block.
 
         Args:
             due: The loop's time by which the answer must have begun; None leaves it to the
                 endpoint's own limit.
+            sent: Is told between the two.
 
         Raises:
             Unavailable: the words stay here, ``CANCELLED``; else as ``Inference.open`` does.
@@ -103,6 +108,8 @@ class ProviderCall:
             Bug: the consent does not cover these words, or is none.
         """
         await self._judged()
+        if sent is not None:
+            await sent()
         now = self.sent_at = asyncio.get_running_loop().time()
         endpoint = self.endpoint
         if due is not None:

@@ -95,7 +95,7 @@ class Listener:
     """Who hears an answer as it comes."""
 
     sent: Callable[[], Awaitable[None]]
-    """A request is about to go out."""
+    """A request is about to go out; its words were judged."""
     hear: Callable[[Delta], Awaitable[None]]
     again: Callable[[Unavailable], Awaitable[None]]
     """This request failed and the same provider may be asked again."""
@@ -191,13 +191,11 @@ async def _answer(
     scope = asyncio.timeout(whole_s)
     news, question.news = question.news, ""
     try:
-        async with scope:
-            await listener.sent()
-            async with call.open(due) as deltas:
-                if news:
-                    await listener.notice(news)
-                async for delta in deltas:
-                    await listener.hear(delta)
+        async with scope, call.open(due, listener.sent) as deltas:
+            if news:
+                await listener.notice(news)
+            async for delta in deltas:
+                await listener.hear(delta)
     except TimeoutError as err:
         if not scope.expired():
             raise

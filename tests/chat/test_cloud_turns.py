@@ -921,6 +921,38 @@ async def test_a_fact_forgotten_in_a_providers_line_is_not_sent_and_its_question
         assert "Tom" not in heard(home)
 
 
+async def test_a_provider_in_whose_line_what_is_quoted_was_taken_back_declined_nothing(
+    tmp_path: Path,
+) -> None:
+    async with house(
+        tmp_path, providers=cloud(zai="zai"), provider_changes={"max_concurrent": 1}
+    ) as home:
+        (zai,) = home.lantern.providers.deployments(ProviderName("zai"))
+
+        async def unheard(_: int) -> None:
+            """Whoever is in waits for no place."""
+
+        await zai.gate.enter("somebody", 0.0, unheard)
+        quotes = (Quote("my cat is Tom", BOB, "Bob", PLACE, 1, "41"),)
+        events = list[TurnEvent]()
+        async with home.lantern.turns.open(
+            replace(home.request("who is it?"), quotes=quotes)
+        ) as played:
+            async for event in played:
+                events.append(event)
+                if isinstance(event, Queued):
+                    home.lantern.turns.taken_back.delete(41)
+                    await home.lantern.people.unquote("41")
+                    zai.gate.leave("somebody")
+        assert heard(home) == ""
+        last = events[-1]
+        assert isinstance(last, Failed)
+        assert not [event for event in events if isinstance(event, Reading)]
+        assert last.receipt is not None
+        assert "declined" not in footer(last.receipt)
+        assert last.receipt.provider is None
+
+
 # --- before anybody is paid, and in which order ----------------------------------------------
 
 
