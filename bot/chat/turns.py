@@ -87,6 +87,8 @@ CLOSE_S = 5.0
 SLOW_STORE_S, SLOW_LOOK_S = 3.0, 0.5
 """A question that waits longer to be stored, or for hosts that are out, is told why."""
 
+SEEING = "whichever sees the picture the soonest"
+
 BUSY = "The database is busy; this waits for it."
 
 BEGIN_AT_ONCE = 4
@@ -365,8 +367,10 @@ class Turns:
     ) -> TurnEvent:
         """Stores the question, answers it, and closes the turn whatever happens meanwhile."""
         resolved = asking.resolved
-        reason = f"persona {resolved.persona_reason}; model {resolved.model_reason}"
-        if back := way_back(resolved.scope):
+        sees, back = asking.request.must_see, way_back(resolved.scope)
+        of_model = SEEING if sees else resolved.model_reason
+        reason = f"persona {resolved.persona_reason}; model {of_model}"
+        if back and not sees:
             reason += f" ({back} goes back)"
         loop = asyncio.get_running_loop()
 

@@ -54,6 +54,9 @@ async def test_a_host_that_can_see_is_offered_before_any_provider_and_answers_wh
         assert not home.hosts["laptop"].journal.of(LoadStarted)
         again = await see(home, said)
         assert (again.receipt.model, again.receipt.seer) == (EYE.key, None)
+        assert again.receipt.choice_reason.endswith(
+            "; model whichever sees the picture the soonest"
+        )
         (sent,) = home.hosts["laptop"].journal.of(PredictionStarted)
         assert "image" in str(sent.messages[-1])
         stored = await home.lantern.turns.store.get(said.turn)
