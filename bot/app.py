@@ -36,7 +36,7 @@ from bot.documents.shelf import DEFAULT_PERSONA, PersonaShelf
 from bot.domain.cloud import BudgetNews, CloudEvent, ProviderConfig, ProviderNews
 from bot.domain.errors import ConfigError
 from bot.domain.events import FleetEvent
-from bot.domain.hosts import HostConfig
+from bot.domain.hosts import HostConfig, OwnInstance
 from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId
 from bot.domain.values import value
 from bot.fleet.fleet import Fleet, FleetRules, Recorder
@@ -355,6 +355,8 @@ async def _fleet(plan: Plan, database: Database, newsroom: Newsroom) -> Fleet:
     addresses = {host.name: host.address for host in plan.hosts}
     if plan.is_owner and plan.is_service and (names := await store.renamed(addresses)):
         _log.info("hosts renamed", names=names)
+    if plan.is_owner:
+        await store.note_hosts(plan.hosts)
     memory = await store.remembered()
     # What is not known as own is foreign, and leaves only where the owner allows it (ADR 7).
     return Fleet(
@@ -383,6 +385,18 @@ async def _fleet(plan: Plan, database: Database, newsroom: Newsroom) -> Fleet:
 async def _take_drains(store: FleetStore, fleet: Fleet) -> None:
     # A chat that was open already loaded models on the machine that was given back.
     fleet.take_drains(await store.drains())
+
+
+async def _kept(plan: Plan, store: FleetStore) -> Sequence[OwnInstance]:
+    """What the owner of the database keeps: at a host that it was started without it can nothing.
+
+    What was loaded there could be unloaded by neither.
+    """
+    own = await store.own()
+    if plan.is_owner:
+        return own
+    changed = await store.changed_hosts(plan.hosts)
+    return [one for one in own if changed.get(one.host, True)]
 
 
 async def _unkept(*fact: object) -> None:
@@ -540,7 +554,7 @@ def _assembled(
         place_settings,
         newsroom,
     )
-    own = FleetStore(database).own
+    own = partial(_kept, plan, FleetStore(database))
     acts = FleetActs(fleet, catalog, plan.rules, providers, keeper, own=own, is_owner=plan.is_owner)
     return Lantern(
         turns=turns,

@@ -162,6 +162,27 @@ async def test_beside_a_running_lantern_nothing_is_pinned(tmp_path: Path) -> Non
                 await running.acts.pin(None, QWEN.key, is_pinned=is_pinned)
 
 
+async def test_what_is_loaded_on_a_host_that_the_running_lantern_does_not_know_can_be_unloaded(
+    tmp_path: Path,
+) -> None:
+    # It was kept by that one, which had neither the host nor the model.
+    path = new_database(tmp_path / "lantern.db")
+    async with SimHost(sim("studio", QWEN)) as host:
+        old = load_settings(None, {"LANTERN_HOSTS": "127.0.0.1:9"}, tmp_path)
+        new = load_settings(None, {"LANTERN_HOSTS": f"127.0.0.1:9,{host.address}"}, tmp_path)
+        async with lantern(_plan(old, path, serves=True)) as running:
+            beside = replace(_plan(new, path, serves=False), is_owner=False)
+            store = FleetStore(running.database)
+            assert await store.changed_hosts(beside.hosts) == {host.address: False}
+            async with lantern(beside) as command, command.acts.load(None, QWEN.key) as steps:
+                assert [step async for step in steps]
+            async with lantern(beside) as command:
+                await command.fleet.until(lambda: False, 60)
+                with pytest.raises(ForeignInstance):
+                    await command.acts.unload(None, QWEN.key)
+                assert (await command.acts.unload(None, QWEN.key, even_foreign=True)).left
+
+
 async def test_what_others_loaded_is_taken_over_by_nobody(tmp_path: Path) -> None:
     path = new_database(tmp_path / "lantern.db")
     async with SimHost(sim("studio", QWEN)) as host:

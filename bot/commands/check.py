@@ -17,6 +17,7 @@ from bot.commands.once import (
     LOOKUP_S,
     SETTLE_S,
     built_from,
+    changed_hosts_text,
     print_json,
 )
 from bot.commands.serve import gateway_rules
@@ -100,6 +101,8 @@ async def check_up(loaded: Loaded, said: Command | None, *, as_json: bool) -> in
         if opens_gateway(loaded, command) and not is_running:
             wrong += await _port_findings(loaded)
         findings.tell(*wrong)
+        if is_running and (words := await changed_hosts_text(loaded, built)):
+            findings.tell(Finding("warning", "hosts", words))
         is_lasting = is_lasting or any(line.mark == "fault" for line in wrong)
         async with asyncio.TaskGroup() as tasks:
             if settings.discord.token is not None and command != "serve":

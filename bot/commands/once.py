@@ -109,7 +109,7 @@ async def built_from(
         StoreUnavailable: the database cannot be opened.
     """
     with ExitStack() as stack:
-        database, is_owner = loaded.database_path, True
+        database, is_owner, is_beside = loaded.database_path, True, False
         if is_apart or (leaves_nothing and not is_made(database)):
             # A look from the wrong folder left a database there, which the next look took for the
             # real one.
@@ -119,13 +119,32 @@ async def built_from(
             # Without the lock nothing is owned: the running Lantern's models are not unloaded, its
             # turns not closed as interrupted (ADR 6).
             database, is_owner = stack.enter_context(place_of(database, only_looks=leaves_nothing))
-            if not is_owner:
+            # A command that only looks owns nothing anyway.
+            if is_beside := not (is_owner or leaves_nothing):
                 terminal(stderr=True).line(beside, "yellow")
         async with lantern(replace(plan_from(loaded, is_owner=is_owner), database=database)) as it:
+            if is_beside and (words := await changed_hosts_text(loaded, it)):
+                terminal(stderr=True).line(words, "yellow")
             # One late probe on a busy machine, and a host that was up all the time was "not asked":
             # the next, under way at once, decides.
             await it.fleet.until(lambda: False, settle_s)
             yield it
+
+
+async def changed_hosts_text(loaded: Loaded, built: Lantern) -> str:
+    """Which hosts the Lantern that runs on the database has otherwise than set; empty for none."""
+    changed = await FleetStore(built.database).changed_hosts(loaded.host_configs)
+    if not changed:
+        return ""
+    unknown = [name for name, is_known in changed.items() if not is_known]
+    names = ", ".join(f"{name} (unknown to it)" if name in unknown else name for name in changed)
+    words = f"The Lantern that runs was started with other settings of {names}: restart it."
+    if not unknown:
+        return words
+    return (
+        f"{words} Until then what is loaded on {' or '.join(unknown)} from here is taken out by "
+        "`lantern unload MODEL --foreign`."
+    )
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """What must outlive a restart of the fleet: own instances, and how fast hosts load and answer."""
 
+import json
 import sqlite3
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from bot.domain.hosts import (
     Drain,
     FleetMemory,
+    HostConfig,
     LoadBegun,
     LoadRecord,
     OwnInstance,
@@ -19,6 +21,7 @@ from bot.domain.ids import HostName, InstanceRef, ModelKey
 from bot.policy.speeds import MEASURABLE_REPLY, blend, blend_speed, load_rate, speed_of_answer
 from bot.policy.spill import KEPT_RATES
 from bot.store.database import Database
+from bot.store.notes import NoteStore
 from bot.store.rows import insert, value_of
 
 KEPT_RECORDS = 2000
@@ -61,6 +64,15 @@ _OF_HOSTS = (
 """Tables with a line for each host, or for each model on each."""
 _RENAME = "UPDATE OR REPLACE {} SET host = ? WHERE host = ?"
 _RATES = "SELECT host, load_bytes_per_s FROM host_rate ORDER BY host"
+
+
+_HOSTS_NOTE = "hosts of the Lantern that runs"
+
+
+def _noted(host: HostConfig) -> list[object]:
+    """What makes a host another one to a Lantern that runs; a token is no fact to be stored."""
+    limits = host.slots, host.weight, host.max_waiting, host.wake_mac
+    return [host.address, host.memory_bytes, host.max_loaded, *limits]
 
 
 def _rates(connection: sqlite3.Connection) -> dict[tuple[HostName, ModelKey], Sequence[float]]:
@@ -119,6 +131,24 @@ class FleetStore:
             return known
 
         return await self.database.write(change)
+
+    async def note_hosts(self, hosts: Iterable[HostConfig]) -> None:
+        """Notes with which hosts the Lantern that owns the database was started."""
+        told, notes = (
+            json.dumps({host.name: _noted(host) for host in hosts}),
+            NoteStore(self.database),
+        )
+        if await notes.get(_HOSTS_NOTE) != told:
+            await notes.put(_HOSTS_NOTE, told)
+
+    async def changed_hosts(self, hosts: Iterable[HostConfig]) -> Mapping[HostName, bool]:
+        """Of these hosts those that its owner was not started with; does it know them at all?"""
+        told = await NoteStore(self.database).get(_HOSTS_NOTE)
+        # An older Lantern noted none.
+        if told is None:
+            return {}
+        known = json.loads(told)
+        return {h.name: h.name in known for h in hosts if known.get(h.name) != _noted(h)}
 
     async def remembered(self) -> FleetMemory:
         """Own instances, oldest load first, what was measured of hosts and models, and drains."""

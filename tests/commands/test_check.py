@@ -375,6 +375,24 @@ def test_a_port_that_another_program_has_is_told_but_not_that_of_the_lantern_run
         assert (code, [mark for mark, _ in lines["gateway"]]) == (78, ["fault"])
 
 
+def test_a_host_that_the_lantern_running_here_was_started_without_is_told_of(
+    studio: SimHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # All was well, and what was loaded there from here neither of the two could unload.
+    monkeypatch.setenv("LANTERN_HOSTS", "127.0.0.1:9")
+    assert exit_code("load", QWEN.key) == 1
+    with instance_lock(Path("lantern.db")):
+        _, lines = checked(capsys)
+        assert "hosts" not in lines
+        monkeypatch.setenv("LANTERN_HOSTS", f"127.0.0.1:9,{studio.address}")
+        _, lines = checked(capsys)
+        ((mark, text),) = lines["hosts"]
+        assert (mark, f"{studio.address} (unknown to it): restart it" in text) == ("warning", True)
+        assert exit_code("load", QWEN.key) == 0
+        assert "(unknown to it): restart it" in " ".join(capsys.readouterr().err.split())
+        assert exit_code("unload", QWEN.key, "--foreign") == 0
+
+
 def test_a_host_that_missed_one_probe_is_looked_at_again_before_it_is_called_away(
     studio: SimHost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
