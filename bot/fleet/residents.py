@@ -139,7 +139,9 @@ class Residents:
 
     def of(self, key: ModelKey) -> list[Resident]:
         """The copies of one model."""
-        return [resident for resident in self if resident.instance.model_key == key]
+        # Asked of each who waits, at every event.
+        there = self.all.values()
+        return [r for r in there if r.instance.model_key == key and not r.leaving]
 
     def find(self, name: str) -> list[Resident]:
         """By identifier, else all of a model key.
