@@ -60,6 +60,10 @@ def parse(endpoint: RequestForm, body: bytes) -> Parsed:
     if fields.get("n") not in (None, 1):
         words = "`n` must be 1: hosts give one choice each."
         raise Problem(400, words, "unsupported_value", param="n")
+    if fields.get("background") is True and endpoint == "responses":
+        # It was answered at once, as if it had been asked for so.
+        words = "`background` must be false: an answer is made while its client waits."
+        raise Problem(400, words, "unsupported_value", param="background")
     options = fields.get("stream_options")
     wants_usage = isinstance(options, dict) and cast(Object, options).get("include_usage") is True
     model = fields.get("model")

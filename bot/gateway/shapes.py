@@ -43,17 +43,26 @@ class _Body(_Open):
     stream: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    # Of what is LM Studio's own, those that Lantern fills in. Their range is the host's to judge:
+    # clients write 0 or -1 for "none".
+    top_k: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+
+
+class _StreamOptions(_Open):
+    include_usage: bool | None = None
 
 
 class _Completion(_Body):
     n: int | None = None
     max_tokens: TokenLimit | None = None
     max_completion_tokens: TokenLimit | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], _Length] | None = None
     seed: int | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    stream_options: dict[str, Any] | None = None
+    stream_options: _StreamOptions | None = None
 
 
 class _Said(_Open):
@@ -126,7 +135,7 @@ class _CountTokens(_Body):
 
 class _Messages(_CountTokens):
     max_tokens: Annotated[TokenLimit, Field(ge=1)]
-    stop_sequences: list[str] | None = None
+    stop_sequences: Annotated[list[str], _Length] | None = None
 
 
 _SHAPES: Mapping[Shape, TypeAdapter[Any]] = {
@@ -153,13 +162,32 @@ def check_shape(shape: Shape, fields: Mapping[str, object]) -> None:
         same = [e for e in told if e["loc"][:1] == told[0]["loc"][:1]]
         first = next((e for e in same if not e["type"].endswith("_type")), told[0])
         param = str(first["loc"][0]) if first["loc"] else None
-        words = f"`{param}`: {first['msg']}." if param else f"{first['msg']}."
+        said = first["msg"]
         if first["type"] == "too_long":
-            words = f"`{param}`: a list of more than {MOST_LISTED:,} is not taken."
+            said = f"a list of more than {MOST_LISTED:,} is not taken"
+        elif first["type"] == "model_type":
+            # Pydantic's own words name a class of ours.
+            said = "Input should be an object"
+        where = _where(first["loc"], fields)
+        words = f"`{where}`: {said}." if where else f"{said}."
         if first["type"] == "missing":
             raise Problem(400, words, "missing_required_parameter", param=param) from err
         is_range = any(word in first["type"] for word in ("than", "too_short", "too_long"))
         raise Problem(400, words, None if is_range else "invalid_type", param=param) from err
+
+
+def _where(loc: tuple[int | str, ...], fields: Mapping[str, object]) -> str:
+    """Where in a body a complaint is: ``messages[2].role``.
+
+    Of what may be one thing or another pydantic names which it took it for, too: left out.
+    """
+    at, here = "", cast(object, fields)
+    for nth, step in enumerate(loc):
+        if isinstance(here, list) and isinstance(step, int):
+            at, here = f"{at}[{step}]", cast(list[object], here)[step]
+        elif isinstance(here, Mapping) and (step in here or nth == len(loc) - 1):
+            at, here = f"{at}.{step}".removeprefix("."), cast(dict[object, object], here).get(step)
+    return at
 
 
 def is_deeper(value: object, limit: int) -> bool:

@@ -58,6 +58,12 @@ REFUSED: list[tuple[RequestForm, dict[str, Any], str, str | None]] = [
     ("chat", {"messages": HI, "n": 2}, "n", "unsupported_value"),
     ("chat", {"messages": HI, "n": 0}, "n", "unsupported_value"),
     ("chat", {"messages": HI, "n": "1"}, "n", WRONG),
+    ("chat", {"messages": HI, "top_k": "x"}, "top_k", WRONG),
+    ("chat", {"messages": HI, "min_p": "x"}, "min_p", WRONG),
+    ("chat", {"messages": HI, "repeat_penalty": "x"}, "repeat_penalty", WRONG),
+    ("chat", {"messages": HI, "stream_options": {"include_usage": "x"}}, "stream_options", WRONG),
+    ("chat", {"messages": HI, "stop": ["a"] * (MOST_LISTED + 1)}, "stop", None),
+    ("responses", {"input": "a", "background": True}, "background", "unsupported_value"),
     ("text", {}, "prompt", GONE),
     ("text", {"prompt": 5}, "prompt", WRONG),
     ("text", {"prompt": [5]}, "prompt", WRONG),
@@ -93,11 +99,36 @@ def test_a_wrong_field_is_named(
     assert problem.type == "invalid_request_error"
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"messages": [*HI, {}]}, "`messages[1].role`: Field required."),
+        ({"messages": [*HI, 1]}, "`messages[1]`: Input should be an object."),
+        ({"messages": [{"role": "user", "content": 5}]}, "`messages[0].content`: "),
+        ({"messages": [{"role": "user", "content": [1]}]}, "`messages[0].content"),
+        ({"messages": HI, "tools": [TOOL, {"function": {}}]}, "`tools[1].function.name`: "),
+        ({"messages": HI, "stop": ["a"] * 10_001}, "`stop`: a list of more than 10,000 is"),
+        ({"messages": HI, "top_k": "x"}, "`top_k`: Input should be a valid number."),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place_and_in_no_words_of_the_code(
+    fields: dict[str, Any], words: str
+) -> None:
+    message = refused("chat", json.dumps(fields).encode()).message
+    assert message.startswith(words)
+    assert "_" not in message.replace("top_k", "")
+
+
 TAKEN: list[tuple[RequestForm, dict[str, Any]]] = [
     ("chat", {"messages": HI, "temperature": 2, "top_p": 0, "max_tokens": -1, "n": 1}),
     ("chat", {"messages": HI, "n": None, "stop": None, "tools": [TOOL], "ttl": 60, "x": {}}),
     ("chat", {"messages": [{"role": "assistant", "tool_calls": [{}]}], "logprobs": True}),
     ("chat", {"messages": HI, "tools": [{"type": "web_search"}], "model": "x" * 500}),
+    ("chat", {"messages": HI, "top_k": -1, "min_p": 0, "repeat_penalty": 1.1}),
+    # A host's own to judge.
+    ("chat", {"messages": [{"role": "user"}], "tool_choice": "maybe"}),
+    ("chat", {"messages": HI, "response_format": {"type": "xml"}}),
+    ("responses", {"input": "a", "background": False}),
     ("text", {"prompt": ["a", "b"]}),
     ("text", {"prompt": ""}),
     ("embeddings", {"input": [[1, 2], [3]], "encoding_format": None, "dimensions": 1}),
