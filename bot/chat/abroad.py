@@ -9,6 +9,7 @@ from bot.domain.cloud import AnswerRoom
 from bot.domain.ids import TurnId, UserId
 from bot.domain.personas import Sampling
 from bot.domain.values import value
+from bot.policy.context import message_tokens
 from bot.policy.privacy import Judge
 
 
@@ -26,6 +27,11 @@ class Abroad:
     why_not: str = ""
     """Why it cannot."""
     sampling: Sampling = field(default_factory=Sampling)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Estimated, as it is held for."""
+        return message_tokens(self.words)
 
     @property
     def room(self) -> AnswerRoom:

@@ -384,6 +384,7 @@ class Planner:
         conversation: str = "",
         new_tokens: int | None = None,
         room: AnswerRoom | None = None,
+        sent_tokens: int | None = None,
     ) -> tuple[Route, Wish]:
         """Whom to ask, best first, and what is wished of a host; for turns and relayed requests.
 
@@ -401,6 +402,7 @@ class Planner:
             conversation: Whose words these are, so that the next turn finds them read.
             new_tokens: Of the prompt, what cannot have been read before; None is all of it.
             room: What providers are sent as room for the answer; None is as for hosts.
+            sent_tokens: Of the prompt, as a provider's call is held for; None is as for hosts.
         """
         snapshot, persona, rules = self._snapshot(), resolved.persona, self._rules
         sort = request_type or persona.request_type or ""
@@ -435,7 +437,8 @@ class Planner:
             new_tokens=new_tokens,
         )
         room = room or AnswerRoom.of(answer_tokens, persona.sampling)
-        providers = self._providers(prompt_tokens, answer_tokens, snapshot.taken_at, room)
+        sent_tokens = prompt_tokens if sent_tokens is None else sent_tokens
+        providers = self._providers(sent_tokens, answer_tokens, snapshot.taken_at, room)
         route = self._index.route(snapshot, ask, providers)
         if ask.order is not None:
             # `/why` told who goes first, and never that this kind of question has its own order.

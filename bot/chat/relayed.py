@@ -1,6 +1,7 @@
 """What a client asks to be relayed, where its answer goes, and what came of it so far."""
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -128,7 +129,7 @@ class Relay:
     load_s: float = 0.0
     has_written: bool = False
     renews_in_s: float | None = None
-    """After how long a spent budget begins anew."""
+    """After how long a spent budget begins anew; infinite where it allows too little even then."""
 
     async def begins(self, candidate: Candidate, seen: HostSnapshot | None = None) -> None:
         """The request is sent; what an earlier candidate began does not count.
@@ -154,7 +155,8 @@ class Relay:
         attempt = Rejection.of(candidate, error)
         self.flight.attempts.append(attempt)
         if error.retry_after_s is not None and error.kind is FailureKind.BUDGET:
-            self.renews_in_s = error.retry_after_s
+            # Of several the soonest: one of them can pay then.
+            self.renews_in_s = min(error.retry_after_s, self.renews_in_s or math.inf)
         if self.has_written:
             raise Interrupted(error.user_message, error.kind) from error
         self.usage = Usage()

@@ -4,6 +4,7 @@ Nothing of its words is stored or logged; what it used is.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
@@ -175,6 +176,7 @@ class Relaying:
             is_chat=request.form != "embeddings",
             # A window is chosen by less than an answer may grow to.
             room=None if request.abroad is None else request.abroad.room,
+            sent_tokens=None if request.abroad is None else request.abroad.prompt_tokens,
         )
         return self._narrowed(route, request), wish
 
@@ -316,5 +318,14 @@ def nobody(
         kinds,
         retry_after_s=soonest.seconds if soonest is not None else None,
         is_loading=relay.is_loading,
-        renews_in_s=relay.renews_in_s,
+        renews_in_s=_renews_in_s(relay),
     )
+
+
+def _renews_in_s(relay: Relay) -> float | None:
+    """After how long a budget that was in the way begins anew, as ``NoCandidates`` has it."""
+    short = [r for r in relay.route.rejected if r.brief == BRIEFLY[FailureKind.BUDGET]]
+    if relay.renews_in_s not in (None, math.inf) or not short:
+        return relay.renews_in_s
+    # Of what routing left out nobody has said when its day is over.
+    return math.inf if all(r.is_beyond for r in short) else None

@@ -24,9 +24,9 @@ from bot.domain.cloud import (
 )
 from bot.domain.errors import BRIEFLY, Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
-from bot.policy.budget import dollars_text, refusal
+from bot.policy.budget import dollars_text, is_beyond, left_of, refusal, with_fitting
 from bot.policy.dialects import thinking_room
-from bot.policy.pricing import PLAN, likely_cost, worst_cost
+from bot.policy.pricing import PLAN, fitting_answer, likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, user_hash
 from bot.policy.provider_health import barred, choose_deployment
 from bot.policy.retry import RetryBudget
@@ -339,14 +339,17 @@ class Providers:
         able = [d for d in provider if not d.why_out(now)] or provider
         config = able[0].config
         seen = [d.first_token_s for d in able if d.first_token_s is not None]
-        brief, worst, likely, has_plan = "not available", None, None, False
+        brief, worst, likely, has_plan, beyond = "not available", None, None, False, False
         if (price := self._prices.price(config, at)) is not None:
             most = room.at(config) + thinking_room(config.model, config.thinking)
             worst = worst_cost(price, prompt_tokens, most)
-            short = refusal(self._billing.accounts(config.name), worst)
+            accounts = self._billing.accounts(config.name)
+            short = refusal(accounts, worst)
             if not reason and short:
+                fitting = fitting_answer(price, worst, room.at(config), left_of(accounts) or 0)
+                short = with_fitting(short, fitting)
                 reason = f"it may cost up to {dollars_text(worst)}; {short}"
-                brief = BRIEFLY[FailureKind.BUDGET]
+                brief, beyond = BRIEFLY[FailureKind.BUDGET], is_beyond(accounts, worst)
             # A stand-in's price is held and charged, but no route is compared by it.
             worst = worst if price.is_known else None
             likely = likely_cost(price, prompt_tokens, answer_tokens) if price.is_known else None
@@ -357,6 +360,7 @@ class Providers:
             is_serving=not reason,
             reason=reason,
             brief=brief,
+            is_beyond=beyond,
             quality=config.quality,
             first_token_s=min(seen, default=None),
             cost_micro_usd=worst,

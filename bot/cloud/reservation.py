@@ -36,6 +36,7 @@ def reservation(
         user="" if ask.user is None else user_hash(salt, LEDGER, ask.user),
         server=ask.server,
         daily_micro_usd=ask.daily_micro_usd,
+        answer_tokens=ask.answer_tokens,
     )
     # The limit is always sent: without it the worst case would have no bound.
     temperature = ask.sampling.temperature

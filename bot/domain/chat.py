@@ -318,6 +318,8 @@ class Rejection:
     brief: str = ""
     """The same for readers, as after "is", without an address; empty: no news to anybody."""
     is_cloud: bool = False
+    is_beyond: bool = False
+    """Does it cost more than a whole limit allows, so that waiting does not help?"""
 
     @classmethod
     def of(cls, candidate: Candidate, failure: Unavailable) -> Self:

@@ -131,6 +131,8 @@ class ProviderSnapshot:
     """Why it is out, for readers, as after "is": a bill is its owner's business."""
     has_plan: bool = False
     """Paid by the month: an answer costs nothing further."""
+    is_beyond: bool = False
+    """Does this request cost more than a whole limit?"""
 
 
 # --- spending ------------------------------------------------------------------------------
@@ -154,6 +156,8 @@ class Booking:
     server: PlaceId | None = None
     daily_micro_usd: int | None = None
     """The asker's own limit of a day, beside that of every user; None is none."""
+    answer_tokens: int = 0
+    """Of the room that is paid for, what its asker may make smaller."""
 
 
 Payer = Literal["all", "provider", "server", "user"]
@@ -220,7 +224,7 @@ class LedgerAnswer:
     """The limit that would be passed, for people; empty when the money is held or settled."""
     news: tuple[BudgetNews, ...] = ()
     renews_in_s: float | None = None
-    """Of a refusal: seconds until the next day begins."""
+    """Of a refusal: seconds until the next day begins; infinite where it is refused then, too."""
 
 
 @value

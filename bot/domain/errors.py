@@ -264,7 +264,8 @@ class NoCandidates(BotError):
         self.is_loading = is_loading
         """The wait was given up while the model was being loaded; the load goes on."""
         self.renews_in_s = renews_in_s
-        """After how long a spent budget begins anew, where one was in the way."""
+        """After how long a spent budget begins anew, where one was in the way; infinite where it
+        allows too little even then."""
 
     @property
     def is_askers_fault(self) -> bool:

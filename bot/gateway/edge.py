@@ -203,6 +203,11 @@ def _put_first(endpoint: RequestForm, fields: Object, prompt: str) -> None:
             return
 
 
+_LIMITS = ("max_tokens", "max_output_tokens")
+_UNREAD = frozenset({"model", "stream", "stop", *_LIMITS})
+"""What of a request no model reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """About how large a request is."""
@@ -222,9 +227,10 @@ def measure(endpoint: RequestForm, fields: Mapping[str, object]) -> Measured:
         listed = cast(list[object], given) if isinstance(given, list) else []
         each: list[object] = [given] if not listed or isinstance(listed[0], int) else listed
         return Measured(max(_size(text)[0] for text in each), None, has_pictures=False)
-    parts = [value for name, value in fields.items() if name not in ("model", "stream", "stop")]
+    # Whoever sets the limit that was said to be paid must not be refused for its number.
+    parts = [value for name, value in fields.items() if name not in _UNREAD]
     tokens, pictures = _size(parts)
-    limits = (fields.get(name) for name in ("max_tokens", "max_output_tokens"))
+    limits = (fields.get(name) for name in _LIMITS)
     limit = next((n for n in limits if isinstance(n, int) and n > 0), None)
     return Measured(tokens + PICTURE_TOKENS * pictures, limit, has_pictures=pictures > 0)
 

@@ -124,6 +124,9 @@ def _nobody(error: NoCandidates) -> Problem:
         return Problem(503, words, "model_load_failed", _SERVER, headers=NEVER_AGAIN)
     if kinds & {FailureKind.BUDGET}:
         quota = "insufficient_quota"
+        if error.renews_in_s == math.inf:
+            # A whole day of it is too little: what was asked would be refused then as well.
+            return Problem(429, words, quota, quota, headers=NEVER_AGAIN)
         wait_s = QUOTA_S if error.renews_in_s is None else math.ceil(error.renews_in_s)
         return Problem(429, words, quota, quota, headers={"Retry-After": str(wait_s)})
     if error.is_askers_fault:

@@ -88,6 +88,18 @@ def refusal(accounts: Iterable[Account], worst_micro_usd: int) -> str:
     return f"{whose(account)} of {dollars_text(cap)} has only {dollars_text(left)} left"
 
 
+def is_beyond(accounts: Iterable[Account], worst_micro_usd: int) -> bool:
+    """Does a call cost more than a whole limit, so that it is refused in the next period, too?"""
+    caps = (account.cap_micro_usd for account in accounts)
+    return any(cap is not None and worst_micro_usd > cap for cap in caps)
+
+
+def left_of(accounts: Iterable[Account]) -> int | None:
+    """The most a call may cost now; None without any limit."""
+    lefts = (account.left_micro_usd for account in accounts)
+    return min((left for left in lefts if left is not None), default=None)
+
+
 def refusal_text(name: ProviderName, worst_micro_usd: int, reason: str) -> str:
     """What people are told of a call that ``refusal`` gives a reason against.
 
@@ -97,6 +109,13 @@ def refusal_text(name: ProviderName, worst_micro_usd: int, reason: str) -> str:
         reason: Of ``refusal``.
     """
     return f"{name} may cost up to {dollars_text(worst_micro_usd)}, but {reason}."
+
+
+def with_fitting(reason: str, tokens: int) -> str:
+    """A reason of ``refusal`` with what helps: so many tokens of an answer, where any, are paid."""
+    return (
+        f"{reason}; an answer of {tokens:,} tokens (`max_tokens`) can be paid" if tokens else reason
+    )
 
 
 def dollars_text(micro_usd: int) -> str:

@@ -46,6 +46,23 @@ def worst_cost(price: Price, estimated_tokens: int, answer_tokens: int) -> int:
     return -(-max(totals) // TOKENS_PER_PRICE)
 
 
+def fitting_answer(price: Price, worst_micro_usd: int, answer_tokens: int, micro_usd: int) -> int:
+    """Tokens of an answer that costs no more than a sum; 0 where none does.
+
+    Args:
+        price: Of the call.
+        worst_micro_usd: The most it costs with all its room, as ``worst_cost`` has it.
+        answer_tokens: The room that its asker may make smaller.
+        micro_usd: The sum.
+    """
+    # With the cheapest output of its steps: whichever of them counts is below the sum then.
+    least = min(step.output for step in price.steps)
+    if least <= 0:
+        return 0
+    less = -(-(worst_micro_usd - micro_usd) * TOKENS_PER_PRICE // least)
+    return max(0, answer_tokens - less)
+
+
 def likely_cost(price: Price, estimated_tokens: int, answer_tokens: int) -> int:
     """What such a call usually costs: the estimate as it is, and half of the answer's room."""
     usage = Usage(prompt_tokens=estimated_tokens, completion_tokens=-(-answer_tokens // 2))

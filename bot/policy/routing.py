@@ -258,7 +258,10 @@ def _cloud(
         if provider is None or refusal:
             model = ask.models[0] if provider is None else provider.model
             brief = _BRIEFLY.get(refusal, "" if provider is None else provider.brief)
-            rejected.append(Rejection(name, model, refusal, brief=brief, is_cloud=True))
+            beyond = provider is not None and provider.is_beyond
+            rejected.append(
+                Rejection(name, model, refusal, brief=brief, is_cloud=True, is_beyond=beyond)
+            )
         else:
             cost = provider.cost_micro_usd
             words = "price unknown" if cost is None else "free"

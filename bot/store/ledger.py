@@ -6,6 +6,7 @@ the start belongs to a call a killed Lantern never settled; it is charged whole,
 never says less than the provider, and at most one reservation per such call more.
 """
 
+import math
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -27,9 +28,18 @@ from bot.domain.cloud import (
     UsageLine,
 )
 from bot.domain.ids import ModelKey, PlaceId, ProviderName
-from bot.policy.budget import BudgetRules, accounts_of, moves, news_of, refusal
+from bot.policy.budget import (
+    BudgetRules,
+    accounts_of,
+    is_beyond,
+    left_of,
+    moves,
+    news_of,
+    refusal,
+    with_fitting,
+)
 from bot.policy.periods import Period, left_of_day_s
-from bot.policy.pricing import dearest
+from bot.policy.pricing import dearest, fitting_answer
 from bot.store.database import Database
 from bot.store.rows import Value, insert, value_of
 
@@ -305,7 +315,11 @@ class LedgerStore:
         if reason := refusal(accounts, worst):
             news = _untold(connection, news_of("spent", accounts, worst))
             left_s = left_of_day_s(datetime.fromtimestamp(now_ms / 1000, self._zone))
-            return LedgerAnswer(0, _shared(accounts), reason, news, left_s)
+            renews_in_s = math.inf if is_beyond(accounts, worst) else left_s
+            left = left_of(accounts) or 0
+            fitting = fitting_answer(price, worst, booking.answer_tokens, left)
+            words = with_fitting(reason, fitting)
+            return LedgerAnswer(0, _shared(accounts), words, news, renews_in_s)
         step = dearest((price,)) or PriceStep()
         row = {
             "turn": booking.turn,

@@ -63,6 +63,7 @@ def test_the_worst_case_of_the_whole_prompt_and_answer_is_booked() -> None:
         PRICE,
         user_hash(SALT, LEDGER, ADA),
         SERVER,
+        answer_tokens=200,
     )
     assert (call.prompt_tokens, call.price, call.number) == (PROMPT, PRICE, 0)
 

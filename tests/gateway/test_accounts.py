@@ -136,6 +136,33 @@ async def test_a_keys_daily_limit_stops_providers_and_no_host(tmp_path: Path) ->
         assert "host=one" in free.headers["x-lantern-route"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_key_whose_day_is_smaller_than_an_answer_is_told_which_it_pays(
+    tmp_path: Path, stream: bool
+) -> None:
+    async with gate(
+        tmp_path, sim("one", QWEN), providers=cloud(zai="openai"), provider_changes={"price": DEAR}
+    ) as it:
+        poor = await it.key("poor", daily_micro_usd=2_000)
+        it.house.hosts["one"].faults.refuse()
+        name = it.house.lantern.catalog.host("one")
+        it.house.lantern.fleet.host(name).report_failure("gone")
+        refused = await it.ask(CHAT, chat(QWEN.key, stream=stream), Authorization=poor)
+        assert (refused.status, refused.error["code"]) == (429, "insufficient_quota")
+        assert "retry-after" not in refused.headers
+        words = r"an answer of ([\d,]+) tokens \(`max_tokens`\) can be paid"
+        found = re.search(words, str(refused.error["message"]))
+        assert found is not None
+        fitting = int(found[1].replace(",", ""))
+        over = await it.ask(CHAT, chat(QWEN.key, max_tokens=fitting + 1), Authorization=poor)
+        assert over.status == 429
+        paid = await it.ask(CHAT, chat(QWEN.key, max_tokens=fitting), Authorization=poor)
+        assert paid.status == 200
+        later = await it.ask(CHAT, chat(QWEN.key, max_tokens=fitting), Authorization=poor)
+        assert later.status == 429
+        assert 0 < int(later.headers["retry-after"]) <= 25 * 3600
+
+
 @pytest.mark.parametrize(
     ("limit", "configured", "room"), [(None, None, 4096), (None, 900, 900), (5000, 900, 5000)]
 )

@@ -1,5 +1,6 @@
 """Requests that no host can answer: a provider does, by the rules of Discord."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
@@ -11,6 +12,7 @@ from bot.chat.planning import ChatRules
 from bot.domain.events import Failed
 from bot.domain.ids import HostName, PersonaName, UserId
 from bot.policy.budget import BudgetRules
+from bot.policy.pricing import flat_price
 from tests.gateway.gate import CHATS, Gate, any_form, chat, gate
 from tests.helpers.house import QWEN, cloud, sim
 
@@ -186,18 +188,34 @@ async def test_local_words_never_reach_a_provider(tmp_path: Path, stream: bool) 
         assert not it.house.doubles["zai"].journal.chats()
 
 
-async def test_a_spent_budget_is_a_quota_and_tells_when_to_ask_again(tmp_path: Path) -> None:
+async def test_a_budget_smaller_than_one_answer_tells_which_it_pays_and_no_time(
+    tmp_path: Path,
+) -> None:
     async with gate(
         tmp_path,
         sim("one", QWEN),
         providers=cloud(openai="openai"),
-        budget=BudgetRules(daily_micro_usd=1),
+        budget=BudgetRules(daily_micro_usd=2_000),
+        provider_changes={"price": flat_price(1_000_000, 1_000_000)},
     ) as it:
         await power_off(it)
         answer = await it.ask(CHATS, chat(QWEN.key))
         assert (answer.status, answer.error["code"]) == (429, "insufficient_quota")
         assert answer.error["type"] == "insufficient_quota"
-        assert int(answer.headers["retry-after"]) > 120
+        # Tomorrow it would be refused as well.
+        assert "retry-after" not in answer.headers
+        assert answer.headers["x-should-retry"] == "false"
+        found = re.search(
+            r"an answer of ([\d,]+) tokens \(`max_tokens`\) can be paid",
+            str(answer.error["message"]),
+        )
+        assert found is not None
+        fitting = int(found[1].replace(",", ""))
+        assert (await it.ask(CHATS, chat(QWEN.key, max_tokens=fitting))).status == 200
+        # Now a little less of the day is left, and tomorrow there is enough again.
+        later = await it.ask(CHATS, chat(QWEN.key, max_tokens=fitting))
+        assert (later.status, later.error["code"]) == (429, "insufficient_quota")
+        assert int(later.headers["retry-after"]) > 120
 
 
 async def test_what_a_leaver_had_a_provider_write_is_paid_and_nothing_stays_reserved(

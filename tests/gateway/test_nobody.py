@@ -1,5 +1,7 @@
 """What a client is told where nobody could answer, by why each of those asked could not."""
 
+from math import inf
+
 import pytest
 
 from bot.chat.flights import outcome_of
@@ -94,6 +96,8 @@ def test_it_says_when_to_ask_again_and_never_later_than_clients_obey(
         (BotError("Ours."), 500, "internal_error", None, {}),
         (ValueError("a secret"), 500, "internal_error", None, {}),
         (NoCandidates("No.", (K.BUDGET,)), 429, QUOTA, None, {"Retry-After": "3600"}),
+        # More than a whole day of it: tomorrow it would be refused as well.
+        (NoCandidates("No.", (K.BUDGET,), renews_in_s=inf), 429, QUOTA, None, NEVER_AGAIN),
         (NoCandidates("No.", (K.LOAD_FAILED,)), 503, "model_load_failed", None, NEVER_AGAIN),
     ],
 )

@@ -99,18 +99,18 @@ def test_a_wrong_field_is_named(
     assert problem.type == "invalid_request_error"
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"messages": [*HI, {}]}, "`messages[1].role`: Field required."),
-        ({"messages": [*HI, 1]}, "`messages[1]`: Input should be an object."),
-        ({"messages": [{"role": "user", "content": 5}]}, "`messages[0].content`: "),
-        ({"messages": [{"role": "user", "content": [1]}]}, "`messages[0].content"),
-        ({"messages": HI, "tools": [TOOL, {"function": {}}]}, "`tools[1].function.name`: "),
-        ({"messages": HI, "stop": ["a"] * 10_001}, "`stop`: a list of more than 10,000 is"),
-        ({"messages": HI, "top_k": "x"}, "`top_k`: Input should be a valid number."),
-    ],
-)
+PLACES: list[tuple[dict[str, Any], str]] = [
+    ({"messages": [*HI, {}]}, "`messages[1].role`: Field required."),
+    ({"messages": [*HI, 1]}, "`messages[1]`: Input should be an object."),
+    ({"messages": [{"role": "user", "content": 5}]}, "`messages[0].content`: "),
+    ({"messages": [{"role": "user", "content": [1]}]}, "`messages[0].content"),
+    ({"messages": HI, "tools": [TOOL, {"function": {}}]}, "`tools[1].function.name`: "),
+    ({"messages": HI, "stop": ["a"] * 10_001}, "`stop`: a list of more than 10,000 is"),
+    ({"messages": HI, "top_k": "x"}, "`top_k`: Input should be a valid number."),
+]
+
+
+@pytest.mark.parametrize(("fields", "words"), PLACES)
 def test_what_is_wrong_is_said_with_its_place_and_in_no_words_of_the_code(
     fields: dict[str, Any], words: str
 ) -> None:

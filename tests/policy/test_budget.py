@@ -4,7 +4,18 @@ from hypothesis import strategies as st
 
 from bot.domain.cloud import Account, BudgetNews
 from bot.domain.ids import ProviderName
-from bot.policy.budget import BudgetRules, accounts_of, dollars_text, moves, news_of, refusal, whose
+from bot.policy.budget import (
+    BudgetRules,
+    accounts_of,
+    dollars_text,
+    is_beyond,
+    left_of,
+    moves,
+    news_of,
+    refusal,
+    whose,
+    with_fitting,
+)
 
 ZAI, OPENAI = ProviderName("zai"), ProviderName("openai")
 DAY, MONTH = "2026-11-20", "2026-11"
@@ -182,3 +193,21 @@ def test_an_assumed_charge_and_the_truth_after_it_come_to_the_truth_alone(
         assert moved is not None
         spent, reserved = spent + moved[0], reserved + moved[1]
     assert (spent, reserved) == (other + cost, other)
+
+
+def test_a_call_dearer_than_a_whole_limit_is_refused_in_the_next_period_too() -> None:
+    accounts = [everybody(spent=900), Account(DAY, cap_micro_usd=500, payer="user"), Account(MONTH)]
+    assert [is_beyond(accounts, micro_usd) for micro_usd in (500, 501)] == [False, True]
+    assert not is_beyond([Account(DAY)], 10**9)
+
+
+def test_what_is_left_is_what_the_tightest_limit_leaves() -> None:
+    assert left_of([everybody(900), Account(DAY, 450, 0, 500, "user"), Account(MONTH)]) == 50
+    assert left_of([Account(DAY)]) is None
+
+
+def test_a_refusal_says_which_answer_can_be_paid_where_any_can() -> None:
+    assert with_fitting("it is spent", 0) == "it is spent"
+    assert with_fitting("it is low", 1990) == (
+        "it is low; an answer of 1,990 tokens (`max_tokens`) can be paid"
+    )

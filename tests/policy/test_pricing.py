@@ -14,6 +14,7 @@ from bot.policy.pricing import (
     charged_usage,
     cost_of,
     dearest,
+    fitting_answer,
     flat_price,
     likely_cost,
     worst_cost,
@@ -139,3 +140,21 @@ def test_what_home_saved_is_priced_like_the_cloud_and_rounded_down() -> None:
     line = UsageLine("", free_prompt_tokens=1_000_001, free_completion_tokens=1_000_000)
     assert avoided_micro_usd(line, GLM) == 2_800_000
     assert avoided_micro_usd(UsageLine(""), GLM) == 0
+
+
+@given(prices, sizes, st.integers(1, 100_000), st.integers(0, 10**7))
+def test_an_answer_that_fits_a_sum_costs_no_more(
+    price: Price, prompt: int, answer: int, sum_micro_usd: int
+) -> None:
+    worst = worst_cost(price, prompt, answer)
+    fitting = fitting_answer(price, worst, answer, min(sum_micro_usd, worst))
+    assert 0 <= fitting <= answer
+    assert fitting == 0 or worst_cost(price, prompt, fitting) <= min(sum_micro_usd, worst)
+
+
+def test_of_steps_the_one_that_counts_is_below_the_sum() -> None:
+    worst = worst_cost(HAIKU, 200_000, 5000)
+    fitting = fitting_answer(HAIKU, worst, 5000, worst - 1000)
+    assert 0 < fitting < 5000
+    assert worst_cost(HAIKU, 200_000, fitting) <= worst - 1000
+    assert fitting_answer(flat_price(1_000_000, 0), 500, 100, 400) == 0
