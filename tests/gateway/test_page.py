@@ -270,7 +270,7 @@ async def test_a_key_is_asked_for_and_kept_for_the_tab(tmp_path: Path) -> None:
             )
             await entry.fill(weak.removeprefix("Bearer "))
             await door.click()
-            await seen.page.get_by_text("has no scope").wait_for()
+            await seen.page.get_by_text("That key has no scope").wait_for()
             await entry.fill(strong.removeprefix("Bearer "))
             await door.click()
             await seen.settled()

@@ -125,7 +125,7 @@ function refresh() {
 function begin() {
   connect({
     hear,
-    line: (line) => { state.line = line; state.locked = line === "locked"; changed(); },
+    line: (line, status) => { state.line = line; state.locked = line === "locked"; state.refused = status; changed(); },
   });
 }
 
@@ -217,8 +217,8 @@ function Host({ host }) {
   const drains = host.state === "draining", silent = host.silentSeconds !== null && host.silentSeconds !== undefined;
   const verb = drains ? "resume" : "drain";
   return html`<article class=${`panel host ${host.state === "down" ? "away" : ""}`} aria-label=${`Host ${host.name}`}>
-    <div class="row"><h3 class="grow"><span class=${`dot ${silent ? "lost" : host.state}`} aria-hidden="true"></span>${host.name}</h3>
-      <span class=${`tag ${silent ? "warn" : { up: "good", down: "bad", draining: "warn" }[host.state] || ""}`}>${STATES[host.state]}${silent ? `, silent for ${seconds(Math.round(host.silentSeconds))}` : ""}</span>
+    <div class="row"><h3 class="grow"><span class=${`dot ${state.line === "lost" ? "" : silent ? "lost" : host.state}`} aria-hidden="true"></span>${host.name}</h3>
+      <span class=${`tag ${state.line === "lost" ? "" : silent ? "warn" : { up: "good", down: "bad", draining: "warn" }[host.state] || ""}`}>${STATES[host.state]}${silent ? `, silent for ${seconds(Math.round(host.silentSeconds))}` : ""}</span>
       <button class="small" onClick=${() => doing(`/admin/hosts/${encodeURIComponent(host.name)}/${verb}`, {})}
         aria-label=${`${drains ? "Resume" : "Drain"} ${host.name}`}>${drains ? "Resume" : "Drain"}</button></div>
     <p class="meta">${[host.address === host.name ? "" : host.address, host.interface && `by ${host.interface}`, host.version && `LM Studio ${host.version}`, (host.interface || host.models > 0) && `${count(host.models)} on disk`].filter(Boolean).join(" · ")}</p>
@@ -248,7 +248,7 @@ function Running({ requests }) {
       ${requests.map((r) => html`<tr key=${r.id}><td class="slim tight"><span class="mono">${r.id.slice(0, 8)}</span> <span class="soft">${r.key} · ${r.endpoint}</span></td>
         <td class="wide who"><span class="key">${r.model}</span></td><td class="slim">${r.host || "–"}</td><td class="tight"><span class=${`tag ${r.state === "streaming" || r.state === "answering" ? "good" : "warn"}`}><${Doing} r=${r} /></span></td>
         <td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${r.tokensPerSecond ? `${amount(r.tokensPerSecond)} tok/s` : ""}</td><td class="num slim">${seconds(r.seconds)}</td>
-        <td class="num"><button class="small risk" onClick=${() => doing(`/admin/requests/${r.id}/cancel`, {})} aria-label=${`Cancel request ${r.id}`}>Cancel</button></td></tr>`)}
+        <td class="num"><button class="small risk" onClick=${() => { doing(`/admin/requests/${r.id}/cancel`, {}); }} aria-label=${`Cancel request ${r.id}`}>Cancel</button></td></tr>`)}
       </tbody></table></div>` : html`<p class="empty">Nobody is asking just now.</p>`}
   </section>`;
 }
@@ -348,7 +348,7 @@ function Keys() {
   return html`<section class="panel" aria-label="Keys"><header><h2>Keys</h2><span class="aside">made and revoked on the machine itself</span></header>
     ${wrong ? html`<p class="empty">${wrong}</p>` : null}
     ${keys.length ? html`<div class="scroll"><table><thead><tr><th>Name</th><th class="slim">Key</th><th>Ends</th><th>May</th><th>Models</th><th class="num">Today</th><th>Rate</th><th>Last used</th></tr></thead><tbody>
-      ${keys.map((k) => html`<tr key=${k.name}><td>${k.name}</td><td class="mono slim">${k.prefix}</td><td class="tight">${k.over ? html`<span class="tag bad">over</span> since ` : ""}${k.expires ? moment(k.expires) : "never"}</td><td>${k.scopes.join(", ")}</td><td>${k.models.join(", ") || "all"}</td>
+      ${keys.map((k) => html`<tr key=${k.name}><td class="name">${k.name}</td><td class="mono slim">${k.prefix}</td><td class="tight">${k.over ? html`<span class="tag bad">over</span> since ` : ""}${k.expires ? moment(k.expires) : "never"}</td><td>${k.scopes.join(", ")}</td><td>${k.models.join(", ") || "all"}</td>
       <td class="num">${k.today.costUsd || k.dailyUsd !== null ? money(k.today.costUsd) : ""}${k.dailyUsd === null ? "" : ` of ${money(k.dailyUsd)}`}</td><td>${k.rate || ""}</td>
       <td>${k.lastUsed ? ago(k.lastUsed) : "never"}</td></tr>`)}
     </tbody></table></div>` : told ? html`<p class="empty">No key was made: only this machine may ask.</p>` : null}
@@ -366,7 +366,7 @@ function Gate() {
     <p>This page needs a key that may manage Lantern.</p>
     <label class="field"><span>Key</span><input type="password" autocomplete="off" autofocus value=${key} onInput=${(e) => setKey(e.target.value)} placeholder="lantern_…" /></label>
     <button class="main" disabled=${!key.trim()}>Open</button>
-    ${keyInUse() ? html`<p class="small" role="alert">That key was refused, or has no scope <code>admin</code>.</p>` : null}
+    ${keyInUse() ? html`<p class="small" role="alert">${state.refused === 403 ? html`That key has no scope <code>admin</code>, or this address may not come in.` : "That key was refused: it is wrong, revoked or over."}</p>` : null}
     <p class="small soft">Make one on the machine itself: <code>lantern keys add me --scope admin --scope inference</code>. It is kept until this tab is closed.</p></form>`;
 }
 
@@ -379,7 +379,7 @@ function App() {
   return html`<header class="top"><div class="brand"><img src="/page/favicon.svg" alt="" />Lantern</div>
     <nav class="tabs" aria-label="Pages">${TABS.map(([id, name]) => html`<a key=${id} href=${`#${id}`} aria-current=${here === id ? "page" : null}>${name}</a>`)}</nav>
     <div class="live" aria-live="polite"><span><b>${up}</b>/${state.hosts.size} hosts</span>${" "}<span><b>${state.requests.length}</b> under way</span>${" "}
-      ${requests.turns ? html`<span><b>${requests.turns}</b> in chat</span>` : null}${" "}<span><b>${amount(now)}</b> tok/s</span>${" "}
+      ${requests.turns ? html`<span><b>${requests.turns}</b> in chat</span>` : null}${" "}<span><b>${state.line === "lost" ? "–" : amount(now)}</b> tok/s</span>${" "}
       <span class="row"><span class=${`dot ${state.line === "live" ? "up" : "lost"}`} aria-hidden="true"></span>${state.line === "live" ? "live" : state.line}</span>
       ${keyInUse() ? html`<button class="bare small" onClick=${() => { forgetKey(); location.reload(); }}>Forget key</button>` : null}</div></header>
     <main>${state.line === "lost" ? html`<p class="banner" role="status">Lantern does not answer. What is shown may be old; it is tried again.</p>` : null}

@@ -1,6 +1,6 @@
 // The playground on the real /v1, and how to connect a client.
 import { html, useEffect, useRef, useState } from "/page/preact.js";
-import { events, headers, keyInUse } from "/page/wire.js";
+import { events, headers, keyInUse, reach } from "/page/wire.js";
 import { amount, brief, left, seconds } from "/page/words.js";
 
 function Waiting({ state, hosts }) {
@@ -32,7 +32,7 @@ export function Play({ models, personas, hosts }) {
     const show = () => setSaid([...asked, { ...reply }]);
     setText(""); setBusy(stop); show();
     try {
-      const response = await fetch("/v1/chat/completions", {
+      const response = await reach("/v1/chat/completions", {
         method: "POST", signal: stop.signal, headers: { ...headers(), "Content-Type": "application/json" },
         body: JSON.stringify({ ...(model ? { model } : {}), stream: true, stream_options: { include_usage: true },
           messages: asked.filter((m) => m.content).map(({ role, content }) => ({ role, content })) }),
@@ -53,7 +53,7 @@ export function Play({ models, personas, hosts }) {
         show();
       }
     } catch (error) {
-      reply.wrong = error.name === "AbortError" ? "Stopped." : error.message;
+      reply.wrong = error.name === "AbortError" ? "Stopped." : error instanceof TypeError ? "The connection to Lantern broke." : error.message;
     }
     const span = (performance.now() - first) / 1000;
     reply.wait = null;

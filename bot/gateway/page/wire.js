@@ -10,9 +10,17 @@ async function told(response) {
   if (!response.ok) throw new Error(body.error?.message || `Lantern answered ${response.status}.`);
   return body;
 }
-export const ask = async (path) => told(await fetch(path, { headers: headers() }));
+/** As `fetch`, but that a server which is gone is told in our own words: a browser's say nothing of whom. */
+export async function reach(path, how) {
+  try {
+    return await fetch(path, how);
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Error("Lantern does not answer: nothing was done.");
+  }
+}
+export const ask = async (path) => told(await reach(path, { headers: headers() }));
 export const act = async (path, body) =>
-  told(await fetch(path, { method: "POST", headers: { ...headers(), "Content-Type": "application/json" }, body: JSON.stringify(body) }));
+  told(await reach(path, { method: "POST", headers: { ...headers(), "Content-Type": "application/json" }, body: JSON.stringify(body) }));
 
 /** The data of each event of a stream. */
 export async function* events(response) {
@@ -44,7 +52,7 @@ export async function connect({ hear, line: say }) {
   while (mine === line) {
     try {
       const response = await fetch("/admin/events", { headers: { ...headers(), ...(last ? { "Last-Event-ID": last } : {}) } });
-      if (response.status === 401 || response.status === 403) return say("locked");
+      if (response.status === 401 || response.status === 403) return say("locked", response.status);
       if (!response.ok) throw new Error();
       say("live");
       pause = 500;
