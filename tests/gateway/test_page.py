@@ -231,6 +231,8 @@ async def test_a_request_appears_and_is_cancelled(tmp_path: Path) -> None:
             await cancel.wait_for()
             await cancel.click()
             await seen.page.get_by_text("Nobody is asking just now.").wait_for()
+            # With its row the focus went to the page as a whole.
+            assert await seen.page.evaluate("document.activeElement.id") == "under-way"
         recent = seen.page.get_by_role("region", name="Recent requests")
         await recent.get_by_text("cancelled").wait_for()
         await recent.get_by_role("button", name="Why request").click()

@@ -241,14 +241,14 @@ function Doing({ r }) {
 }
 
 function Running({ requests }) {
-  return html`<section class="panel" aria-label="Requests under way">
+  return html`<section class="panel" id="under-way" tabindex="-1" aria-label="Requests under way">
     <header><h2>Under way</h2><span class="aside">${requests.length || "none"}</span></header>
     ${requests.length ? html`<div class="scroll"><table><thead><tr><th class="slim">Request</th><th>Model</th><th class="slim">Where</th><th>State</th>
       <th class="num slim">Tokens</th><th class="num slim">Speed</th><th class="num slim">Time</th><th><span class="sr">Act</span></th></tr></thead><tbody>
       ${requests.map((r) => html`<tr key=${r.id}><td class="slim tight"><span class="mono">${r.id.slice(0, 8)}</span> <span class="soft">${r.key} · ${r.endpoint}</span></td>
         <td class="wide who"><span class="key">${r.model}</span></td><td class="slim">${r.host || "–"}</td><td class="tight"><span class=${`tag ${r.state === "streaming" || r.state === "answering" ? "good" : "warn"}`}><${Doing} r=${r} /></span></td>
         <td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${r.tokensPerSecond ? `${amount(r.tokensPerSecond)} tok/s` : ""}</td><td class="num slim">${seconds(r.seconds)}</td>
-        <td class="num"><button class="small risk" onClick=${() => { doing(`/admin/requests/${r.id}/cancel`, {}); }} aria-label=${`Cancel request ${r.id}`}>Cancel</button></td></tr>`)}
+        <td class="num"><button class="small risk" onClick=${() => { document.getElementById("under-way").focus(); doing(`/admin/requests/${r.id}/cancel`, {}); }} aria-label=${`Cancel request ${r.id}`}>Cancel</button></td></tr>`)}
       </tbody></table></div>` : html`<p class="empty">Nobody is asking just now.</p>`}
   </section>`;
 }
