@@ -66,7 +66,7 @@ _RENAME = "UPDATE OR REPLACE {} SET host = ? WHERE host = ?"
 _RATES = "SELECT host, load_bytes_per_s FROM host_rate ORDER BY host"
 
 
-_HOSTS_NOTE = "hosts of the Lantern that runs"
+_HOSTS_NOTE = "running_hosts"
 
 
 def _noted(host: HostConfig) -> list[object]:
