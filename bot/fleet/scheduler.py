@@ -155,11 +155,11 @@ class Scheduler:
         history: History,
         own: Iterable[OwnInstance],
         evict_foreign: bool,
-        wake_s: float | None = None,
-        demands: Demands | None = None,
+        wake_s: float | None,
+        demands: Demands,
     ) -> None:
         self.config = config
-        self._demands = demands or Demands()
+        self._demands = demands
         can_wake = config.wake_mac is not None
         self.health = HostHealth(config.name, can_wake=can_wake, wake_s=wake_s)
         self.residents = Residents(config.name, own)

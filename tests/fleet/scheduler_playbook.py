@@ -22,6 +22,7 @@ from bot.domain.hosts import (
 )
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
+from bot.fleet.demand import Demands
 from bot.fleet.effects import (
     Effect,
     Effects,
@@ -75,8 +76,14 @@ class Playbook:
             wake_mac=wake_mac,
             max_waiting=max_waiting,
         )
+        self.demands = Demands()
         self.scheduler = Scheduler(
-            config, history=History(speeds or {}, None), own=own, evict_foreign=evict_foreign
+            config,
+            history=History(speeds or {}, None),
+            own=own,
+            evict_foreign=evict_foreign,
+            wake_s=None,
+            demands=self.demands,
         )
         entries = [model(m) if isinstance(m, str) else m for m in models]
         self.disk = {entry.key: entry for entry in entries}

@@ -3,13 +3,11 @@
 import math
 
 import pytest
-from scheduler_playbook import Playbook, up_with
+from scheduler_playbook import up_with
 
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.demand import LONGEST_REST_S, Demands
-from bot.fleet.scheduler import Scheduler
-from bot.fleet.speeds import History
 from bot.policy.demand import (
     COPY_HORIZON_S,
     COPY_SHARE,
@@ -159,24 +157,11 @@ def test_the_newest_wish_is_kept() -> None:
     assert demands.of[ONE].wish == wish
 
 
-def told(*models: str) -> tuple[Playbook, Demands]:
-    """A host that is up, and what it tells of who asks."""
-    play, demands = Playbook(*models), Demands()
-    play.scheduler = Scheduler(
-        play.scheduler.config,
-        history=History({}, None),
-        own=(),
-        evict_foreign=False,
-        demands=demands,
-    )
-    play.up()
-    return play, demands
-
-
 def test_an_answer_that_ended_may_be_gone_on_from_and_its_model_is_missed_unless_elsewhere() -> (
     None
 ):
-    play, demands = told("one")
+    play = up_with("one")
+    demands = play.demands
     play.ask("ada", "one")
     play.loaded(seconds=10.0)
     assert demands.of[ONE].resting == 0.0
@@ -204,7 +189,8 @@ def test_a_copy_that_read_a_long_conversation_stays_though_another_was_used_late
 
 
 def test_what_was_taken_out_by_hand_or_for_its_rest_is_nobodys_any_more() -> None:
-    play, demands = told("one", "two")
+    play = up_with("one", "two")
+    demands = play.demands
     for name in ("one", "two"):
         play.ask(name, name)
         play.loaded()

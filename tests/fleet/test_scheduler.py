@@ -12,6 +12,7 @@ from bot.domain.hosts import HostConfig, OwnInstance, Report, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.capacity import REFUSED_S
+from bot.fleet.demand import Demands
 from bot.fleet.effects import Grant, StartUnload
 from bot.fleet.queue import Ticket
 from bot.fleet.residents import reference_of
@@ -1475,7 +1476,12 @@ def test_of_two_copies_nobody_knows_which_is_slow() -> None:
 def test_what_is_usual_outlives_a_restart() -> None:
     history = History({}, None, answers={ONE: [30.0] * 5})
     scheduler = Scheduler(
-        HostConfig(HOST, "studio:1234"), history=history, own=(), evict_foreign=False
+        HostConfig(HOST, "studio:1234"),
+        history=history,
+        own=(),
+        evict_foreign=False,
+        wake_s=None,
+        demands=Demands(),
     )
     play = up_with("one")
     play.scheduler = scheduler

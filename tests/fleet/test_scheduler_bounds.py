@@ -20,6 +20,7 @@ from bot.domain.hosts import (
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.capacity import REFUSED_S
+from bot.fleet.demand import Demands
 from bot.fleet.effects import Grant, StartUnload, Tell
 from bot.fleet.queue import Ticket
 from bot.fleet.scheduler import Scheduler
@@ -44,7 +45,12 @@ def test_a_snapshot_holds_everything_known(token: str | None) -> None:
         HOST, "studio:1", memory_bytes=9 * GB, max_loaded=2, token=token, slots=3, weight=2.0
     )
     scheduler = Scheduler(
-        config, history=History(speeds, 5.0), own=(), evict_foreign=True, wake_s=9.0
+        config,
+        history=History(speeds, 5.0),
+        own=(),
+        evict_foreign=True,
+        wake_s=9.0,
+        demands=Demands(),
     )
     empty = scheduler.snapshot()
     assert empty.wake_s == 9.0
