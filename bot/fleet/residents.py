@@ -195,6 +195,15 @@ class Residents:
         resident.reading.add(ticket)
         self.held[ticket] = resident
 
+    def give_back(self, ticket: Ticket, now: float) -> None:
+        """Ends a lease, where there is one."""
+        if (resident := self.held.pop(ticket, None)) is not None:
+            # It may have left memory meanwhile: giving it back changes nothing then.
+            del resident.users[ticket]
+            resident.granted_at.pop(ticket, None)
+            resident.reading.discard(ticket)
+            resident.idle_since = now
+
     def resume(self, ticket: Ticket, user: str, instance: Instance) -> None:
         """Goes on with a lease that was granted before this record was begun."""
         # As old as can be, so that it is not taken for what a load under way is making.

@@ -561,15 +561,9 @@ class Scheduler:
     def on_left(self, now: float, ticket: Ticket) -> Effects:
         """An asker went away, whether waiting or holding."""
         waiter = self._queue.waiters.pop(ticket, None)
-        resident = self.residents.held.pop(ticket, None)
-        if resident is not None:
-            # It may have left memory meanwhile: giving it back changes nothing then.
-            del resident.users[ticket]
-            resident.granted_at.pop(ticket, None)
-            resident.reading.discard(ticket)
-            resident.idle_since = now
-            if (wish := self._answered.pop(ticket, None)) is not None:
-                self._demands.answered(wish, now)
+        self.residents.give_back(ticket, now)
+        if (wish := self._answered.pop(ticket, None)) is not None:
+            self._demands.answered(wish, now)
         self._clear_strays(now)
         # A leaver cancels nothing: whoever comes back finds the load further on.
         return self._effects() if waiter and waiter.is_joined else self._decide(now)
