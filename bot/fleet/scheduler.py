@@ -421,10 +421,9 @@ class Scheduler:
     def _is_worth_a_swap(self, waiter: Waiter, placed: Placement, now: float) -> bool:
         """As ``policy.fairness.is_worth_a_swap``, for all who wait for this waiter's model."""
         key, leaving = waiter.wish.model_key, (*placed.evict, *placed.waits_for)
-        passing = set(map(reference_of, leaving))
         # Since what is to leave has come: while it was loaded it let nobody pass, and who stood in
         # line for it meanwhile would each have had a load of their own, one answer to a swap.
-        came_at = max((r.since for r in self.residents if r.reference in passing), default=0.0)
+        came_at = max((self.residents.all[reference_of(i)].since for i in leaving), default=0.0)
         together_s = sum(now - max(w.asked_at, came_at) for w in self._without_instance(key))
         swap_s = self._load_s(key) + sum(self._load_s(i.model_key) for i in leaving)
         waited_s = now - max(waiter.asked_at, came_at)
