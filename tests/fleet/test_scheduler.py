@@ -8,7 +8,7 @@ from scheduler_playbook import GB, HOST, Playbook, model, unsized, up_with
 
 from bot.domain.errors import FailureKind, NotPermitted, UnknownName
 from bot.domain.events import Evicting, FleetEvent, Loading, Queued
-from bot.domain.hosts import HostConfig, OwnInstance, Report, SpeedRecord
+from bot.domain.hosts import HostConfig, OwnInstance, Purpose, Report, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.capacity import REFUSED_S
@@ -1556,6 +1556,30 @@ def test_what_is_at_rest_costs_its_load_as_well_before_it_is_kept_free(
     assert play.ask("bob", "big") == []
     play.after(after_s).tick()
     assert play.ask("late", "one") == ([] if is_kept else ["grant late one"])
+
+
+@pytest.mark.parametrize(("purpose", "is_kept"), [("hint", False), ("question", True)])
+def test_for_a_guess_nothing_is_kept_free(purpose: Purpose, is_kept: bool) -> None:
+    play = up_with(model("one", gb=4), model("two", gb=4), model("big", gb=8), memory_gb=11)
+    play.ask("ada", "one")
+    play.loaded(seconds=10.0)
+    assert play.ask("eve", "two") == ["load two"]
+    play.ask("bob", "big", purpose=purpose)
+    # By now what is in memory may leave for a guess, and the swap was waited for.
+    play.after(70).tick()
+    assert play.ask("late", "one") == ([] if is_kept else ["grant late one"])
+
+
+def test_what_is_waited_for_is_kept_free_and_not_the_outgrown_copy_that_leaves_anyhow() -> None:
+    play = up_with("one", "two", memory_gb=23)
+    for key in ("one", "two"):
+        play.ask(f"at {key}", key)
+        play.loaded(seconds=10.0)
+    play.leave("at one")
+    assert play.ask("ada", "one", context=32_768) == []
+    play.after(31).tick()
+    kept = [i.model_key for i in play.scheduler.snapshot().instances if i.is_kept_free]
+    assert kept == ["two"]
 
 
 def test_what_came_of_late_and_stays_prolongs_nobodys_patience() -> None:
