@@ -449,6 +449,9 @@ def test_of_a_load_whose_length_nobody_can_guess_no_wait_is_told_behind_it() -> 
     play.ask("eve", "three")
     assert play.told("bob") == Queued(HOST, TWO, 2, 4.0)
     assert play.told("eve") == Queued(HOST, ModelKey("three"), 3)
+    # Half a second later it is told in whole seconds still.
+    play.after(0.5).tick()
+    assert play.told("bob") == Queued(HOST, TWO, 2, 4.0)
     # How soon its host gives it up nobody knows.
     play.leave("ada")
     play.cancel("one")
