@@ -45,11 +45,12 @@ def test_what_was_ordered_and_asked_for_since_is_as_any_other() -> None:
 
 
 def test_an_order_stands_though_whoever_gave_it_left_before_it_was_loaded() -> None:
-    play = up_with("one", "two", max_loaded=1)
-    play.ask("bob", "one", purpose="order")
-    play.leave("bob")
-    play.loaded(seconds=2)
-    assert play.instance("one").awaited_until == math.inf
+    for purpose in ("order", "hint"):
+        play = up_with("one", "two", max_loaded=1)
+        play.ask("bob", "one", purpose=purpose)
+        play.leave("bob")
+        play.loaded(seconds=2)
+        assert play.instance("one").awaited_until == math.inf
 
 
 def resting(for_s: float = FRESH_S + 1, ttl: float | None = 60.0) -> Playbook:
@@ -132,6 +133,7 @@ def test_nobody_is_said_to_wait_for_a_guess() -> None:
 def test_a_load_under_way_for_a_guess_is_given_up_for_a_question() -> None:
     play = guessing()
     assert play.ask("ada2", "one") == ["stop the load", "refuse ahead cancelled"]
+    assert play.ask("eve", "one") == [], "it is told once"
     told = play.told("ada2")
     assert isinstance(told, Queued)
     assert told.finishing is None
@@ -158,7 +160,8 @@ def test_a_guess_that_somebody_asks_for_is_theirs_and_is_not_given_up() -> None:
 def test_an_order_stops_a_guess_and_a_guess_stops_nothing() -> None:
     play = guessing()
     assert play.ask("more", "one", purpose="hint") == []
-    assert "stop the load" in play.ask("eve", "one", purpose="order")
+    ended = ["stop the load", "refuse ahead cancelled", "refuse more cancelled"]
+    assert play.ask("eve", "one", purpose="order") == ended
 
 
 def test_what_can_never_fit_stops_no_guess_and_what_waits_for_others_does() -> None:
@@ -179,6 +182,7 @@ def test_a_question_for_what_is_in_memory_lets_a_guess_go_on() -> None:
     play.loaded()
     play.ask("ahead", "two", purpose="ahead")
     assert play.ask("bob", "one") == ["grant bob one"]
+    assert play.ask("eve", "one") == [], "she waits for a slot"
 
 
 def test_a_guess_waits_for_nobodys_answer() -> None:

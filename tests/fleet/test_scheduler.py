@@ -441,6 +441,17 @@ def test_who_waits_for_a_load_hears_how_long_until_it_begins() -> None:
     assert play.told("eve") == Queued(HOST, three, 1, None, TWO)
 
 
+def test_no_load_is_foretold_for_who_waits_for_a_slot() -> None:
+    play = up_with("one", "two", max_loaded=1, slots=1)
+    play.ask("ada", "one")
+    play.loaded(seconds=8.0)
+    play.scheduler.on_answered(play.now, SpeedRecord(HOST, ONE, 100, 50, 2.0, 18.0))
+    play.ask("bob", "one")
+    play.ask("eve", "two")
+    assert play.told("bob") == Queued(HOST, ONE, 1, 20.0, ONE)
+    assert play.told("eve") == Queued(HOST, TWO, 2, 20.0, ONE)
+
+
 def test_of_a_load_whose_length_nobody_can_guess_no_wait_is_told_behind_it() -> None:
     play = up_with(model("one"), replace(model("two"), size_bytes=None), model("three"))
     play.ask("ada", "one")
