@@ -230,6 +230,7 @@ def test_a_host_is_asked_as_the_route_says_and_its_wait_is_counted_from_its_begi
     assert given.kwargs == {
         "prompt_tokens": 20,
         "answer_tokens": 100,
+        "sent_tokens": 10,
         "needs_vision": False,
         "local_only": False,
         "is_chat": True,
