@@ -1,5 +1,6 @@
 """``lantern keys``: makes, lists and revokes the gateway's keys."""
 
+import re
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -23,6 +24,9 @@ from bot.terminal.screen import Screen
 
 MOST_USD = 1_000_000.0
 """A day; what the store's integers cannot hold ended in a traceback."""
+
+_UNCLOSED = re.compile(r"\[!?\]?[^\]]*$")
+"""To ``fnmatch`` such a bracket stands for itself, and no model's key has one."""
 
 FIRST_KEY = (
     "This is the first key: from now on the gateway wants one of every program, also of those on "
@@ -58,6 +62,11 @@ def drawn_key(
         raise RequestRefused("What a key may cost a day is a number of dollars, a million at most.")
     if not name.strip() or not name.isprintable() or len(name) > 64:
         raise RequestRefused("A key's name has 1 to 64 printable characters.")
+    for pattern in models:
+        if not pattern.strip() or _UNCLOSED.search(pattern):
+            raise RequestRefused(
+                f"`{pattern}` is no pattern that fits any model; one is such as `qwen/*`."
+            )
     drawn = "".join(secrets.choice(ALPHABET) for _ in range(LENGTH - len("lantern_")))
     shown, public, digest = make_key(drawn)
     until = None if lasts_s is None else utcnow() + timedelta(seconds=lasts_s)

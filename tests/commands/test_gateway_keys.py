@@ -26,13 +26,14 @@ async def made(
     name: str = "editor",
     *,
     scopes: tuple[str, ...] = ("inference",),
+    models: tuple[str, ...] = ("qwen/*",),
     rate: str | None = None,
     expires: str | None = None,
     daily_usd: float = 1.5,
     as_json: bool = True,
 ) -> None:
     shown, key = drawn_key(
-        name, scopes=scopes, models=("qwen/*",), daily_usd=daily_usd, rate=rate, expires=expires
+        name, scopes=scopes, models=models, daily_usd=daily_usd, rate=rate, expires=expires
     )
     await add_key(loaded(folder), shown, key, as_json=as_json)
 
@@ -146,6 +147,9 @@ async def test_a_revoked_name_is_free_again_and_an_unknown_one_told(
         ({"name": " "}, "printable"),
         ({"name": "a\nb"}, "printable"),
         ({"name": "a" * 65}, "printable"),
+        ({"models": ("qwen/*", "[")}, "fits any model"),
+        ({"models": ("qwen/[ab",)}, "fits any model"),
+        ({"models": (" ",)}, "fits any model"),
     ],
 )
 async def test_a_slip_makes_no_key(
