@@ -635,7 +635,22 @@ async def test_who_presses_for_a_provider_that_their_budget_cannot_pay_is_told_s
 async def test_of_two_presses_in_one_moment_the_one_that_no_money_is_left_for_is_told_so_at_once(
     tmp_path: Path,
 ) -> None:
-    async with slow_beside_warm(tmp_path, BudgetRules(per_user_micro_usd=100_000)) as home:
+    other = replace(QWEN, key="qwen/qwen3-14b")
+    async with house(
+        tmp_path,
+        # Of one load the second to ask may see the end nearer than it is.
+        sim("studio", QWEN),
+        sim("attic", other),
+        sim("laptop", GEMMA),
+        providers=cloud(zai="zai"),
+        rules=slow(),
+        personas=WANTS_QWEN,
+        budget=BudgetRules(per_user_micro_usd=100_000),
+    ) as home:
+        await home.hosts["laptop"].preload(GEMMA.key)
+        await home.lantern.fleet.host(HostName("laptop")).probe()
+        for name in ("studio", "attic"):
+            home.hosts[name].faults.stall_load()
         turns, told = home.lantern.turns, list[str]()
         ends, both_passed = list[TurnEvent | None](), asyncio.Barrier(2)
         # Answered, it would give back nearly all that was held for it.
@@ -657,7 +672,8 @@ async def test_of_two_presses_in_one_moment_the_one_that_no_money_is_left_for_is
 
         async def ask(place: Place) -> None:
             last: TurnEvent | None = None
-            request = home.request("[[say From afar.]]", place=place)
+            model = None if place is PLACE else other.key
+            request = home.request("[[say From afar.]]", place=place, model=model)
             async with turns.open(request) as events, asyncio.TaskGroup() as presses:
                 async for event in events:
                     if isinstance(event, Offered):
@@ -672,7 +688,8 @@ async def test_of_two_presses_in_one_moment_the_one_that_no_money_is_left_for_is
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(PLACE))
             group.create_task(ask(ELSEWHERE))
-        home.hosts["studio"].faults.clear()
+        for name in ("studio", "attic"):
+            home.hosts[name].faults.clear()
         (words,) = told
         assert words.startswith("zai may cost up to")
         assert "but your own daily budget of" in words
