@@ -276,26 +276,30 @@ def _places(place: Place | None) -> tuple[PlaceId | None, ...]:
 def _why_private(
     origin: Origin, personas: Mapping[PersonaName, bool], marks: Marks
 ) -> tuple[str, str]:
-    """Why words of this origin stay here, and what its asker can do; twice nothing where none."""
+    """Why words of this origin stay here, and what its asker can do; twice nothing where none.
+
+    Without a colon: each of them stands behind one.
+    """
     way_out, called = _WAY_ROUND[origin.kind], _CALLED[origin.kind]
     if personas.get(origin.persona, True):
-        return f"{called}: persona {shown_name(origin.persona)} is local only or unknown", way_out
+        name = shown_name(origin.persona)
+        return f"{called} was for persona {name}, which is local only or unknown", way_out
     user = origin.user
     if user is not None and (user not in marks.asked.people or user in marks.people):
-        return f"{called}: its author keeps their words here", way_out or OPENS_OWN
+        return f"the author of {called} keeps their words here", way_out or OPENS_OWN
     for place in origin.places:
         if place is None or place not in marks.asked.places:
-            return f"{called}: nobody knows whether its place is local only", way_out
+            return f"nobody knows whether the place of {called} is local only", way_out
         if place in marks.places and origin.asked_in is not None:
             return why_place(origin.asked_in, marks)
         if place in marks.places:
-            return f"{called}: its place is local only", way_out
+            return f"the place of {called} is local only", way_out
     is_marked = origin.turn in marks.turns or origin.turn not in marks.asked.turns
     said_at_ms = origin.said_at_ms
     if (origin.turn is not None and is_marked) or (
         said_at_ms is not None and _was_private(origin, said_at_ms, marks)
     ):
-        return f"{called}: it was said in private", way_out or "ask it once more"
+        return f"{called} was said in private", way_out or "ask it once more"
     return "", ""
 
 

@@ -1555,7 +1555,7 @@ async def test_words_heard_late_stay_here_where_they_were_said_before_the_openin
         said = await home.play(replace(home.request("a word"), said_at_ms=at_ms))
         assert ("a word" in heard(home)) == is_after
         if isinstance(said.last, Failed):
-            assert "it was said in private; ask it once more" in said.last.error.user_message
+            assert "was said in private; ask it once more" in said.last.error.user_message
         again = await home.ask("another word", place=ELSEWHERE)
         assert again.receipt.provider == "zai"
 

@@ -461,7 +461,7 @@ async def test_texts_of_somebody_whose_words_stay_leave_by_nobodys_question(tmp_
         await home.lantern.privacy.mark("user", ADA)
         kept = await home.ask("hello", user=BOB, persona=made.persona.name)
         assert isinstance(kept.last, Failed)
-        words = "the persona's prompt: its author keeps their words here; choose another"
+        words = "the author of the persona's prompt keeps their words here; choose another"
         assert words in kept.last.error.user_message
         assert home.doubles["zai"].journal.chats() == ()
         await home.lantern.privacy.mark("user", ADA, local_only=False)

@@ -237,7 +237,7 @@ async def test_whoever_chose_a_provider_reads_why_it_was_not_asked_and_the_way_o
         await home.lantern.privacy.mark("user", BOB, local_only=True)
         await home.ask("mine", user=BOB)
         words = (
-            "🔒 ☁ openai was not asked (an earlier message: its author keeps their words here; "
+            "🔒 ☁ openai was not asked (the author of an earlier message keeps their words here; "
             "`/reset` begins afresh without it)."
         )
         said = [await home.ask("and?", model="cloud:openai") for _ in range(2)]

@@ -174,7 +174,7 @@ async def test_a_provider_is_refused_where_no_words_may_leave_and_says_what_open
     ("presser", "words"),
     [
         (ADA, "you keep your own words local only; `/settings local_only:off`"),
-        (BOB, "this message: its author keeps their words here; "),
+        (BOB, "the author of this message keeps their words here; "),
     ],
 )
 async def test_an_answer_is_asked_again_of_a_provider_where_its_own_words_may_leave(
@@ -200,7 +200,7 @@ async def test_an_answer_is_asked_again_of_a_provider_where_its_own_words_may_le
         # By whom it was answered, whoever answers the next.
         with pytest.raises(NotPermitted, match="persona diary is local only"):
             await again(diary)
-        with pytest.raises(NotPermitted, match="an earlier message: persona diary is local only"):
+        with pytest.raises(NotPermitted, match="earlier message was for persona diary, which"):
             await again(diary, persona=PersonaName("default"))
         await privacy.mark("user", ADA)
         with pytest.raises(NotPermitted, match=words):
@@ -211,7 +211,7 @@ async def test_an_answer_is_asked_again_of_a_provider_where_its_own_words_may_le
         await again(open_)
         # Said in private they stay so, and what goes on from them too.
         for said in (private, after):
-            with pytest.raises(NotPermitted, match="an earlier message: it was said in private"):
+            with pytest.raises(NotPermitted, match="an earlier message was said in private"):
                 await again(said)
 
 

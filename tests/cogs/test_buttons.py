@@ -199,7 +199,7 @@ def test_a_provider_that_may_not_be_asked_any_more_is_refused_and_offered_no_lon
     turns = ScriptedTurns((STARTED, loading, offer, 9.0, TextDelta("hi"), FINISHED))
     if is_open:
         turns.askers[TURN] = ALICE
-        turns.refusal = NotPermitted("☁ zai cannot be asked here: its place is local only.")
+        turns.refusal = NotPermitted("☁ zai cannot be asked here: this channel is local only.")
     lantern, interaction, transport = lantern_of(turns), interaction_of(), PaperTransport()
 
     async def story() -> list[Sequence[Act]]:
@@ -248,7 +248,7 @@ def test_a_provider_that_is_offered_goes_without_a_press_once_no_words_may_leave
             group.create_task(Replies(lantern).play(REQUEST, transport))
             await asyncio.sleep(4)
             look()
-            turns.refusal = NotPermitted("☁ zai cannot be asked here: its place is local only.")
+            turns.refusal = NotPermitted("☁ zai cannot be asked here: this channel is local only.")
             lantern.privacy.changes += closed_by == "mark"
             if closed_by == "persona":
                 lantern.shelf.local_only = {PersonaName("sage"): True}

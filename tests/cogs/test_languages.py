@@ -376,7 +376,7 @@ def lines_people_meet() -> Iterator[str]:
     )  # fmt: skip
     two = replace(out, where="gamma")
     for failed in ((out,), (out, two), (out, two, full)):
-        for kept in ("", "an earlier message: its place is local only"):
+        for kept in ("", "the place of an earlier message is local only"):
             yield nobody_words(Route((), failed), failed, model=qwen, kept_home=kept)
     yield nobody_words(Route((), ()), (), model=qwen)
     here = Candidate(
@@ -661,6 +661,25 @@ HALF_ENGLISH = (
      "❌ Die Nachricht und ihre Antwort brauchen etwa 9.000 Tokens, aber deine Rechner lesen "
      "höchstens 8.192, und sie bleibt hier: dieser Kanal bleibt lokal. Kürze sie, oder "
      "wähle ein Modell mit größerem Kontext."),
+    ("☁ zai cannot be asked here: the place of a quoted message is local only; ask again without "
+     "quoting it.",
+     "☁ zai kann hier nicht gefragt werden: der Ort, von dem eine zitierte Nachricht kommt, bleibt "
+     "lokal; frag noch einmal, ohne sie zu zitieren."),
+    ("🔒 ☁ zai was not asked (nobody knows whether the place of an earlier message is local only).",
+     "🔒 ☁ zai wurde nicht gefragt (niemand weiß, ob der Ort, von dem eine frühere Nachricht "
+     "kommt, lokal bleibt)."),
+    ("☁ zai cannot be asked here: a remembered fact was said in private; ask once more, and it is "
+     "left out.",
+     "☁ zai kann hier nicht gefragt werden: etwas Gemerktes wurde vertraulich gesagt; frag noch "
+     "einmal, dann bleibt es weg."),
+    ("☁ zai cannot be asked here: the author of this message keeps their words here.",
+     "☁ zai kann hier nicht gefragt werden: wer diese Nachricht schrieb, hält seine Worte hier."),
+    ("the author of the persona's prompt keeps their words here",
+     "wer den Prompt der Persona schrieb, hält seine Worte hier"),
+    ("☁ zai cannot be asked here: an earlier message was for persona diary, which is local only "
+     "or unknown.",
+     "☁ zai kann hier nicht gefragt werden: eine frühere Nachricht war für Persona diary, die "
+     "lokal bleibt oder unbekannt ist."),
     ("• zai (`glm`): zai has no money left for us: no balance, or the key belongs to another "
      "endpoint of this provider (Please recharge.).",
      "• zai (`glm`): zai hat für uns kein Geld mehr: kein Guthaben, oder der Schlüssel gehört zu "

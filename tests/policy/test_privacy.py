@@ -136,14 +136,14 @@ def test_a_channel_thread_or_server_keeps_its_words_here(place: str, what: str) 
         personas={PersonaName("sage"): False},
         marks=Marks(to_look_up(own), marked),
     )
-    assert reason(given) == "an earlier message: its place is local only"
+    assert reason(given) == "the place of an earlier message is local only"
 
 
 def test_a_person_keeps_their_words_here_and_so_does_their_part_of_a_branch() -> None:
-    assert "its author keeps their words here" in reason(judged(people=frozenset({ADA})))
+    assert "author of this message keeps their words" in reason(judged(people=frozenset({ADA})))
     other = UserId("u2")
     given = judged(turn("a", user=other), people=frozenset({other}))
-    assert reason(given) == "an earlier message: its author keeps their words here"
+    assert reason(given) == "the author of an earlier message keeps their words here"
 
 
 def test_a_local_only_persona_never_sends_anything() -> None:
@@ -152,7 +152,7 @@ def test_a_local_only_persona_never_sends_anything() -> None:
 
 
 def test_what_was_said_to_a_local_only_persona_stays_here_under_any_other() -> None:
-    assert "persona hermit is local only" in reason(judged(turn("a", persona="hermit")))
+    assert "persona hermit, which is local only" in reason(judged(turn("a", persona="hermit")))
 
 
 def test_a_persona_that_is_gone_counts_as_local_only() -> None:
@@ -161,14 +161,14 @@ def test_a_persona_that_is_gone_counts_as_local_only() -> None:
 
 def test_a_turn_said_in_private_taints_the_whole_branch_for_good() -> None:
     given = judged(turn("a"), turn("b"), turns=frozenset({TurnId("a")}))
-    assert reason(given) == "an earlier message: it was said in private"
+    assert reason(given) == "an earlier message was said in private"
 
 
 def test_a_quoted_message_brings_its_place_with_it() -> None:
     elsewhere = Place(PlaceId("c2"))
     assert isinstance(judged(quoted=(elsewhere,)), CloudConsent)
     given = judged(quoted=(elsewhere,), places=frozenset({PlaceId("c2")}))
-    assert reason(given) == "a quoted message: its place is local only"
+    assert reason(given) == "the place of a quoted message is local only"
 
 
 def test_a_quoted_message_from_nobody_knows_where_stays_here() -> None:
@@ -226,20 +226,20 @@ def test_words_said_while_a_place_or_person_was_closed_stay_here(
     given = judged_quote(spans={name: spans})
     assert isinstance(given, LocalOnly) == stays
     if stays:
-        assert reason(given) == "a quoted message: it was said in private"
+        assert reason(given) == "a quoted message was said in private"
 
 
 def test_words_of_a_private_turn_stay_here_when_they_are_quoted() -> None:
     assert isinstance(judged_quote(moments=frozenset({(ADA, SAID_AT_MS + 1)})), CloudConsent)
     given = judged_quote(moments=frozenset({(ADA, SAID_AT_MS)}))
-    assert reason(given) == "a quoted message: it was said in private"
+    assert reason(given) == "a quoted message was said in private"
 
 
 def test_a_quote_of_a_stored_turn_is_judged_like_one_of_the_question() -> None:
     elsewhere = Place(PlaceId("c2"))
     earlier = replace(turn("a"), quotes=quotes_of((elsewhere,)))
     given = judged(earlier, places=frozenset({PlaceId("c2")}))
-    assert reason(given) == "a quoted message: its place is local only"
+    assert reason(given) == "the place of a quoted message is local only"
 
 
 def test_words_that_came_in_without_an_origin_stay_here() -> None:
@@ -406,7 +406,7 @@ def test_words_with_a_time_and_no_author_stay_here() -> None:
     given = consent_to_cloud(
         HELLO, origins, persona=SAGE, personas={SAGE.name: False}, marks=Marks(to_look_up(origins))
     )
-    assert reason(given) == "a quoted message: it was said in private"
+    assert reason(given) == "a quoted message was said in private"
 
 
 @pytest.mark.parametrize(
