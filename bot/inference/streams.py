@@ -229,7 +229,7 @@ class Inference:
             if endpoint.accepted_models and model not in endpoint.accepted_models:
                 raise WireFault(Verdict(FailureKind.WRONG_MODEL, model))
         except TimeoutError as err:
-            raise to_error(Verdict(FailureKind.TIMEOUT, "it fell silent"), endpoint) from err
+            raise to_error(Verdict(FailureKind.TIMEOUT), endpoint) from err
         except OSError as err:
             raise to_error(Verdict(FailureKind.CUT, "the connection broke"), endpoint) from err
         except WireFault as fault:
@@ -292,7 +292,7 @@ class Relayed:
             return await self._exchange.read(self._due)
         except TimeoutError as err:
             kind = FailureKind.STALL if self._passing.has_begun else FailureKind.TIMEOUT
-            raise to_error(Verdict(kind, "it fell silent"), self._endpoint) from err
+            raise to_error(Verdict(kind), self._endpoint) from err
         except OSError as err:
             verdict = Verdict(FailureKind.CUT, "the connection broke")
             raise to_error(verdict, self._endpoint) from err
