@@ -79,7 +79,7 @@ class Beginnings:
         )
         if kind == "continue" and pressed is not None:
             # No turn of its own: the words become a part of the answer they go on with.
-            return asking, replace(pressed, user=payer)
+            return asking, pressed
         name, asked = resolved.persona.name, request.asked
         receipt = Receipt(name, asked=asked) if asked else None
         turn = Turn(

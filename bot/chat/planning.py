@@ -78,7 +78,7 @@ class Asking:
     judge: Judge
     """The consent for messages made of these words, as it stands at the moment of sending."""
     payer: UserId
-    """Whose limits a provider's answer counts against: whoever asked or pressed."""
+    """Whose limits of tokens and money the answer counts against: whoever asked or pressed."""
     turn: TurnId = NO_TURN
     redone: Turn | None = None
     """Of a retry, the turn whose words it says once more."""

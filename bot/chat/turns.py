@@ -405,7 +405,7 @@ class Turns:
         finally:
             # Also when the face left or the process stops, even in the middle of the first write:
             # what was said is kept.
-            last = await self._close(turn, draft, ending)
+            last = await self._close(asking, turn, draft, ending)
         return last
 
     async def _tell(self, running: Running, emit: Handover[TurnEvent], event: TurnEvent) -> None:
@@ -562,7 +562,9 @@ class Turns:
         others = tuple(c for c in job.route.candidates if c != chosen)
         return replace(job, route=replace(job.route, candidates=(chosen, *others)))
 
-    async def _close(self, turn: Turn, draft: Draft, ending: Ending | None) -> TurnEvent:
+    async def _close(
+        self, asking: Asking, turn: Turn, draft: Draft, ending: Ending | None
+    ) -> TurnEvent:
         """Stores how the turn ended, then says it; without an ending its reader has left."""
         if ending is None:
             status = "partial" if draft.has_text else "failed"
@@ -578,7 +580,7 @@ class Turns:
             # Told once and kept nowhere, it was gone as soon as the message was written anew.
             receipt = replace(receipt, ending=ending.reason)
         line = self._tally.line(
-            turn.id, turn.user, turn.place.server, receipt, has_text=draft.has_text
+            turn.id, asking.payer, turn.place.server, receipt, has_text=draft.has_text
         )
         last = replace(
             turn,

@@ -66,6 +66,13 @@ class Tally:
 
         A provider's answer is in the ledger already. Of providers that somebody else had to stand
         in for, the admins' news are told.
+
+        Args:
+            turn: Which.
+            user: Who ordered the answer, and so pays for it.
+            server: Where.
+            receipt: What it took.
+            has_text: Was any word of it said?
         """
         for name in sorted(passed_over(receipt).intersection(self._providers.names)):
             self._observe(ProviderNews("passed", name))

@@ -230,7 +230,7 @@ def test_a_retry_says_its_authors_words_again_and_whoever_pressed_pays(
 def test_what_is_gone_on_with_stays_the_same_turn(persona: PersonaName | None) -> None:
     stage = Stage([FIRST])
     asking, turn = stage.begin(asked("", BOB, parent=FIRST.id, kind="continue", persona=persona))
-    assert turn == replace(FIRST, user=BOB)
+    assert (turn, asking.payer) == (FIRST, BOB)
     assert (asking.request.text, asking.request.user) == (CONTINUE_TEXT, BOB)
     assert (asking.branch, asking.redone) == ((FIRST,), None)
     stage.choices.resolve.assert_awaited_once_with(

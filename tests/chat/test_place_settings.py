@@ -1,5 +1,6 @@
 """What admins set for places, as turns meet it: limits, waits, restarts, choices of one's own."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -14,7 +15,7 @@ from bot.chat.place_settings import Configured, PlaceSettings
 from bot.domain.chat import Asker, TurnRequest
 from bot.domain.errors import BotError, RequestRefused
 from bot.domain.events import Failed, Started
-from bot.domain.ids import PlaceId
+from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import Rights
 from bot.policy.budget import BudgetRules
 from bot.policy.place_rules import SettingName
@@ -51,6 +52,35 @@ async def test_tokens_are_counted_in_the_ledger_so_that_a_restart_forgets_none(
         assert refusal(await home.play(owner)) == ""
         await change(home, "tokens_per_day", "100000")
         assert refusal(await home.ask("hello")) == ""
+
+
+async def test_whoever_orders_an_answer_pays_for_it_in_tokens_too(tmp_path: Path) -> None:
+    async def used(home: House, *people: UserId) -> list[int]:
+        return [(await home.lantern.place_settings.tokens(who, PLACE))[0][1] for who in people]
+
+    cy = UserId("cy")
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        await change(home, "tokens_per_day", "100000")
+        first = await home.ask("hello")
+        asked, nothing = await used(home, ADA, BOB)
+        assert (asked > 0, nothing) == (True, 0)
+        # Two press in one moment; of whoever owns the bot nothing is limited, all is counted.
+        owner = Asker(cy, is_owner=True)
+        again = home.request("", user=BOB, parent=first.turn, kind="retry")
+        async with asyncio.TaskGroup() as pressing:
+            pressing.create_task(home.play(again))
+            pressing.create_task(home.play(replace(again, user=cy, asker=owner)))
+        assert await used(home, ADA, BOB, cy) == [asked, asked, asked]
+        await home.play(home.request("", user=BOB, parent=first.turn, kind="continue"))
+        after = await used(home, ADA, BOB, cy)
+        assert (after[0], after[1] > asked, after[2]) == (asked, True, asked)
+        await change(home, "tokens_per_day", str(asked + 1))
+        # Judged and charged is the same person.
+        assert "your tokens for today" in refusal(await home.play(again))
+        more = home.request("", user=ADA, parent=first.turn, kind="retry")
+        assert refusal(await home.play(more)) == ""
+    async with house(tmp_path, sim("studio", QWEN)) as home:
+        assert await used(home, ADA, BOB) == [2 * asked, after[1]]
 
 
 @pytest.mark.parametrize(
