@@ -207,15 +207,11 @@ class HostServing:
         is_last: bool,
     ) -> None:
         """Tells how the wait goes, until the lease is granted; arguments as for ``lease``."""
-        came: Loading | None = None
         async for step in lease:
             await tell(step)
-            if not isinstance(step, Loading) or is_last:
+            if is_last or not isinstance(step, Loading):
                 continue
-            if came is None or step.fraction != came.fraction:
-                came = step
-            stood_s = step.elapsed_s - came.elapsed_s
-            if self._may_leave(host, candidate, route, step.fraction, stood_s):
+            if self._may_leave(host, candidate, route, step):
                 raise Unavailable(stands_still_text(host, step.fraction), FailureKind.BUSY)
 
     async def confirmed(
@@ -279,20 +275,21 @@ class HostServing:
             await self._stream(host, candidate, lease, messages, job, draft, others)
         self.remember(candidate, draft.part(), lease, is_first=not job.is_follow_up)
 
-    def _may_leave(
-        self, host: HostName, candidate: Candidate, route: Route, fraction: float, stood_s: float
-    ) -> bool:
-        """Has a load stood still for too long while another host could serve?
+    def _may_leave(self, host: HostName, candidate: Candidate, route: Route, step: Loading) -> bool:
+        """Has a load stood still for too long while somebody else could serve?
 
         A host whose loader hangs kept the question for ten minutes beside an idle twin. The load is
         not given up: whoever comes back finds it further on.
         """
         hosts = self._fleet.snapshot().hosts
-        speed = hosts[host].speeds.get(candidate.model, _UNMEASURED)
-        if stood_s < load_pause_s(fraction, speed.load_s):
+        here, now = hosts[host], asyncio.get_running_loop().time()
+        stood_s = step.stands_s if step.fraction else step.elapsed_s
+        silent_s = 0.0 if here.silent_since is None else now - here.silent_since
+        speed = here.speeds.get(candidate.model, _UNMEASURED)
+        if stood_s is None or stood_s < load_pause_s(step.fraction, speed.load_s, silent_s):
             return False
-        others = {c.host for c in route.candidates if c.host is not None} - {host}
-        return any(hosts[other].is_serving for other in others)
+        others = (each.host for each in route.candidates if each.host != host)
+        return any(other is None or hosts[other].is_serving for other in others)
 
     async def _fit(self, job: Job, lease: Lease, draft: Draft) -> tuple[Message, ...]:
         """The messages fitted to what was really loaded, saying what was left out."""

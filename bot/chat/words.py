@@ -321,11 +321,7 @@ def offer_text(offer: Offered, step: Progress | None = None, waited_s: float = 0
         step: How things stand now; its own estimate goes before the one of the offer.
         waited_s: Since then.
     """
-    # It stood at "here in ~15 s" for as long as the load took.
-    left_s = (offer.here.seconds or 0.0) - waited_s
-    if isinstance(step, Loading) and step.seconds_left is not None:
-        left_s = step.seconds_left
-    parts = [f"here in ~{seconds_text(left_s)}" if left_s >= 1 else _overdue_text(offer, waited_s)]
+    parts = [_here_text(offer.here.seconds or 0.0, step, waited_s)]
     if offer.warm is not None:
         parts.append(f"`{offer.warm.model}` now")
     if offer.cloud is not None:
@@ -335,12 +331,19 @@ def offer_text(offer: Offered, step: Progress | None = None, waited_s: float = 0
     return "🕰 " + " · ".join(parts)
 
 
-def _overdue_text(offer: Offered, waited_s: float) -> str:
+def _here_text(foretold_s: float, step: Progress | None, waited_s: float) -> str:
+    left_s, is_standing = foretold_s - waited_s, False
+    if isinstance(step, Loading):
+        # It stood at "here in ~15 s" for as long as the load took.
+        left_s = left_s if step.seconds_left is None else step.seconds_left
+        # "Here in a moment" was said of one that did not get on, for 48 s.
+        is_standing = step.stands_s is not None
+    if left_s >= 1 and not is_standing:
+        return f"here in ~{seconds_text(left_s)}"
     # Told from the last second on, it was said of each load that came in time, just where its asker
     # decides whether to pay.
-    foretold_s = offer.here.seconds or 0.0
     is_late = waited_s - foretold_s > max(LEAST_LATE_S, LATE_SHARE * foretold_s)
-    return "here later than expected" if is_late else "here in a moment"
+    return "here later than expected" if is_late or is_standing else "here in a moment"
 
 
 def offer_labels(offer: Offered) -> tuple[str, str]:

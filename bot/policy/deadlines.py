@@ -109,8 +109,17 @@ def unsaid_s(tokens: int, speed: Speed, beside: int) -> float:
     return min(MOST_UNSAID_S, UNSAID_FACTOR * tokens * (1 + beside) / per_s)
 
 
-def load_pause_s(fraction: float, expected_s: float | None) -> float:
-    """Longest a load may stand still before whoever may go elsewhere does; it goes on meanwhile."""
+def load_pause_s(fraction: float, expected_s: float | None, silent_s: float = 0.0) -> float:
+    """Longest a load may stand still before whoever may go elsewhere does; it goes on meanwhile.
+
+    Args:
+        fraction: How far it is; of one at 0 its whole time counts, since it may never tell more.
+        expected_s: How long it usually takes there, when measured.
+        silent_s: How long the host has told nothing of itself either, though it was asked.
+    """
+    # Nothing there gets on: beside a provider all waited a minute, until the connection broke.
+    if silent_s >= LEAST_DEAF_S:
+        return LEAST_DEAF_S
     if fraction <= 0.0:
         return max(WORDLESS_S, LOAD_FACTOR * (expected_s or 0.0))
     return max(LEAST_PAUSE_S, expected_s or 0.0)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from clocks import LoopClock
-from house import GUARD_S, QWEN, House, Said, house, sim
+from house import GUARD_S, QWEN, House, Said, cloud, house, sim
 
 from bot.chat import host_serving
 from bot.domain.errors import HostUnreachable
 from bot.domain.events import Finished, Loading, Silence, TurnEvent
 from bot.domain.hosts import SpeedRecord, Wish
 from bot.domain.ids import HostName, ModelKey
-from bot.fleet import reading, scheduler
+from bot.fleet import progress, reading, scheduler
 from bot.policy import deadlines
 from bot.sim import journal
 
@@ -167,16 +167,33 @@ async def test_alone_a_host_is_given_its_time_and_other_answers_are_signs_of_lif
                 await later.wait()
 
 
-async def test_a_load_that_stands_still_is_left_for_a_host_that_can(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def only_the_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load that stands still is left at once."""
     monkeypatch.setattr(scheduler, "PULSE_S", 0.01)
 
     # Of no other fraction: on a busy machine a load that gets on pauses longer than that, too.
-    def pause_s(fraction: float, expected_s: float | None) -> float:
-        return 0.01 if fraction == STALLED else math.inf
+    def pause_s(fraction: float, expected_s: float | None, silent_s: float) -> float:
+        return 0.0 if fraction == STALLED else math.inf
 
     monkeypatch.setattr(host_serving, "load_pause_s", pause_s)
+    monkeypatch.setattr(progress, "STANDS_S", 0.0)
+
+
+@pytest.mark.usefixtures("only_the_stalled")
+async def test_a_load_that_stands_still_is_left_for_a_provider_where_no_host_can(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("one", QWEN), providers=cloud(zai="zai")) as home:
+        home.hosts["one"].faults.stall_load(STALLED)
+        said = await home.ask("[[say here]]")
+        assert (said.text, said.receipt.provider) == ("here", "zai")
+        (fallback,) = said.fallbacks
+        assert "55%" in fallback.reason
+
+
+@pytest.mark.usefixtures("only_the_stalled")
+async def test_a_load_that_stands_still_is_left_for_a_host_that_can(tmp_path: Path) -> None:
     async with house(tmp_path, sim("one", QWEN), sim("two", QWEN)) as home:
         # Nothing to load there, where a busy machine would stand still at that fraction as well.
         await home.hosts["two"].preload(KEY)

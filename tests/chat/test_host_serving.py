@@ -96,6 +96,7 @@ from bot.policy.deadlines import (
     SLOWEST_ANSWER_PER_S,
     SLOWEST_TOKENS_PER_S,
     UNSAID_FACTOR,
+    WORDLESS_S,
 )
 from bot.policy.privacy import Consent, LocalOnly
 from bot.policy.speeds import speed_of_answer
@@ -569,39 +570,39 @@ def test_a_client_waits_no_longer_than_it_does() -> None:
     assert play(waited()) == 12.0
 
 
-def loading(fraction: float, elapsed_s: float) -> tuple[float, Progress]:
-    return 1.0, Loading(STUDIO, QWEN, fraction, None, elapsed_s)
+def loading(fraction: float, stands_s: float | None, elapsed_s: float = 60.0) -> Loading:
+    return Loading(STUDIO, QWEN, fraction, None, elapsed_s, stands_s=stands_s)
 
 
 UP, DOWN = HostSnapshot(LAPTOP, "l:1", "up"), HostSnapshot(LAPTOP, "l:1", "down")
+CLOUD = Candidate(ModelKey("glm"), provider=ProviderName("zai"))
 STANDS = LEAST_PAUSE_S
 
 
 @pytest.mark.parametrize(
     ("steps", "other", "is_last", "is_left"),
     [
-        ([(0.5, 10.0), (0.5, 10.0 + STANDS)], UP, False, True),
-        ([(0.5, 10.0), (0.5, 9.9 + STANDS)], UP, False, False),
-        ([(0.5, 10.0), (0.6, 10.0 + STANDS)], UP, False, False),
-        ([(0.5, 10.0), (0.6, 20.0), (0.6, 19.9 + STANDS)], UP, False, False),
-        ([(0.5, 10.0), (0.5, 10.0 + STANDS)], UP, True, False),
-        ([(0.5, 10.0), (0.5, 10.0 + STANDS)], DOWN, False, False),
-        ([(0.5, STANDS)], UP, False, False),
-        ([(1.0, STANDS)], UP, False, False),
+        ([(0.5, None), (0.5, STANDS)], UP, False, True),
+        ([(0.5, None), (0.5, STANDS - 1)], UP, False, False),
+        ([(0.5, STANDS - 1), (0.6, None)], UP, False, False),
+        # Whoever comes late waits for it no longer than who was there all the time.
+        ([(0.5, STANDS)], UP, False, True),
+        ([(0.5, STANDS)], UP, True, False),
+        ([(0.5, STANDS)], DOWN, False, False),
     ],
 )
 def test_a_load_that_stands_still_is_left_while_another_host_serves(
-    steps: list[tuple[float, float]], other: HostSnapshot, is_last: bool, is_left: bool
+    steps: list[tuple[float, float | None]], other: HostSnapshot, is_last: bool, is_left: bool
 ) -> None:
-    told = [(1.0, Queued(STUDIO, QWEN, 1)), *(loading(*step) for step in steps)]
-    lab = Lab(steps=told, snapshots={LAPTOP: other})
+    told = [Queued(STUDIO, QWEN, 1), *(loading(*step) for step in steps)]
+    lab = Lab(steps=[(1.0, step) for step in told], snapshots={LAPTOP: other})
     if is_left:
         with pytest.raises(Unavailable, match="studio stands still at 50% of its load") as raised:
             play(leased(lab, is_last=is_last))
         assert raised.value.kind is FailureKind.BUSY
     else:
         play(leased(lab, is_last=is_last))
-    assert lab.told == [step for _, step in told]
+    assert lab.told == told
 
 
 @pytest.mark.parametrize(
@@ -609,8 +610,10 @@ def test_a_load_that_stands_still_is_left_while_another_host_serves(
     [
         (2 * STANDS, (THERE,), False),
         (None, (), False),
-        (None, (replace(HERE, host=None),), False),
+        (None, (replace(HERE, burden_s=1.0),), False),
         (None, (THERE,), True),
+        (2 * STANDS, (CLOUD,), False),
+        (None, (CLOUD,), True),
     ],
 )
 def test_how_long_it_may_stand_still_and_for_whom_it_is_left(
@@ -618,10 +621,35 @@ def test_how_long_it_may_stand_still_and_for_whom_it_is_left(
 ) -> None:
     speeds = {QWEN: Speed(load_s=load_s)}
     there = {LAPTOP: UP, STUDIO: HostSnapshot(STUDIO, "s:1", speeds=speeds)}
-    lab = Lab(steps=[loading(0.5, 0.0), loading(0.5, STANDS)], snapshots=there)
+    lab = Lab(steps=[(1.0, loading(0.5, STANDS))], snapshots=there)
     waiting = leased(lab, is_last=False, route=Route((HERE, *others)))
     if is_left:
         with pytest.raises(Unavailable):
+            play(waiting)
+    else:
+        play(waiting)
+
+
+@pytest.mark.parametrize(
+    ("step", "silent_since", "is_left"),
+    [
+        (loading(0.5, LEAST_DEAF_S), 0.0, True),
+        (loading(0.5, LEAST_DEAF_S - 1), 0.0, False),
+        (loading(0.5, LEAST_DEAF_S), 1.0, False),
+        (loading(0.5, LEAST_DEAF_S), None, False),
+        (loading(0.0, None, LEAST_DEAF_S), 0.0, True),
+        (loading(0.0, None, WORDLESS_S), None, True),
+        (loading(0.0, None, WORDLESS_S - 1), None, False),
+    ],
+)
+def test_a_load_is_left_sooner_where_its_host_tells_nothing_of_itself_either(
+    step: Loading, silent_since: float | None, is_left: bool
+) -> None:
+    here = HostSnapshot(STUDIO, "s:1", silent_since=silent_since)
+    lab = Lab(steps=[(LEAST_DEAF_S, step)], snapshots={STUDIO: here})
+    waiting = leased(lab, is_last=False, route=Route((HERE, CLOUD)))
+    if is_left:
+        with pytest.raises(Unavailable, match="stands still at"):
             play(waiting)
     else:
         play(waiting)

@@ -204,6 +204,8 @@ def test_a_slow_load_offers_the_ways_that_are_open() -> None:
         (replace(LOADING, seconds_left=0.4), 18.1, "here later than expected"),
         (replace(LOADING, seconds_left=None), 18.1, "here later than expected"),
         (replace(LOADING, seconds_left=54.0), 75.0, "here in ~54 s"),
+        (replace(LOADING, seconds_left=None, stands_s=5.0), 7.0, "here later than expected"),
+        (replace(LOADING, seconds_left=None, stands_s=48.0), 15.0, "here later than expected"),
         (Queued(HOST, MODEL, 2), 75.0, "here later than expected"),
     ],
 )

@@ -115,20 +115,22 @@ def test_a_stall_is_what_the_hosts_own_gaps_make_plausible(
 
 
 @pytest.mark.parametrize(
-    ("fraction", "expected_s", "seconds"),
+    ("fraction", "expected_s", "silent_s", "seconds"),
     [
-        (0.0, None, 180.0),
-        (0.0, 60.0, 180.0),
-        (0.0, 120.0, 240.0),
-        (0.01, None, 30.0),
-        (0.58, 10.0, 30.0),
-        (0.58, 120.0, 120.0),
+        (0.0, None, 0.0, 180.0),
+        (0.0, 60.0, 0.0, 180.0),
+        (0.0, 120.0, 9.9, 240.0),
+        (0.0, 120.0, 10.0, 10.0),
+        (0.01, None, 0.0, 30.0),
+        (0.58, 10.0, 0.0, 30.0),
+        (0.58, 120.0, 9.9, 120.0),
+        (0.58, 120.0, 10.0, 10.0),
     ],
 )
 def test_a_load_stands_still_by_what_it_said_and_usually_takes(
-    fraction: float, expected_s: float | None, seconds: float
+    fraction: float, expected_s: float | None, silent_s: float, seconds: float
 ) -> None:
-    assert load_pause_s(fraction, expected_s) == pytest.approx(seconds)
+    assert load_pause_s(fraction, expected_s, silent_s) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
