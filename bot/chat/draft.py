@@ -235,7 +235,8 @@ class Draft:
                 thinking_s=kept.timing.thinking_s + timing.thinking_s,
                 total_s=timing.total_s,
             )
-            whole = replace(whole, usage=usage, timing=timing)
+            timed = kept.timed + whole.timed
+            whole = replace(whole, usage=usage, timing=timing, timed_parts=timed)
             if not self.has_spoken:
                 whole = replace(whole, model=kept.model, host=kept.host)
         elif finish == "refused" and self._sent_at is None:

@@ -434,6 +434,7 @@ class Turns:
             by.timing,
             seams=by.seams,
             asked=by.asked,
+            timed_parts=by.timed_parts,
         )
         if (before := running.before) is not None:
             who = who if before.receipt is None else continued(before.receipt, who)

@@ -296,8 +296,8 @@ def _usage_parts(receipt: Receipt) -> list[str]:
     if usage.completion_tokens:
         about = "~" if usage.estimated else ""
         parts.append(about + counted(usage.completion_tokens, "token"))
-        if timing.generation_s > 0 and receipt.is_timed:
-            parts.append(f"{usage.completion_tokens / timing.generation_s:.0f} tok/s")
+        if (speed := receipt.tokens_per_s) is not None:
+            parts.append(f"{speed:.0f} tok/s")
     if timing.first_token_s is not None:
         parts.append(f"{seconds_text(timing.wait_s)} to first token")
     # "0.1 s to first token" was no comfort to who had watched half a minute of thinking.

@@ -282,6 +282,18 @@ class Timing:
 
 
 @value
+class Timed:
+    """Tokens of an answer that a speed is told by, and the seconds they were written in."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Timed") -> "Timed":
+        """Those of two parts of one answer."""
+        return Timed(self.tokens + other.tokens, self.seconds + other.seconds)
+
+
+@value
 class Candidate:
     """A host or provider able to serve one request, with why and how soon."""
 
@@ -414,11 +426,24 @@ class Receipt:
     asked: str = ""
     """As of the request."""
 
+    timed_parts: Timed | None = None
+    """Of an answer in several parts, what was timed of them; None where it is one."""
+
     @property
-    def is_timed(self) -> bool:
-        """Is its count of tokens one by which a speed is told?
+    def timed(self) -> Timed:
+        """What of it a speed is told by.
 
         What is charged where a provider told no count is rounded up: a speed by it was half as high
-        again as the true one.
+        again as the true one. Nor is anything told by words that all came in one moment.
         """
-        return self.provider is None or not self.usage.estimated
+        if self.timed_parts is not None:
+            return self.timed_parts
+        is_rough = self.provider is not None and self.usage.estimated
+        seconds = self.timing.generation_s
+        return Timed() if is_rough or seconds <= 0 else Timed(self.usage.completion_tokens, seconds)
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast it was written; None where nothing tells."""
+        timed = self.timed
+        return timed.tokens / timed.seconds if timed.tokens and timed.seconds else None

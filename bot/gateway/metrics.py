@@ -201,9 +201,8 @@ class Metrics(Collector):
         if flight.first_at is not None:
             state = "cold" if timing.load_s else "warm"
             self._first.add(flight.first_at - flight.began_at, model, where, state)
-        if timing.generation_s and usage.completion_tokens > 1 and used.is_timed:
-            apart_s = timing.generation_s / (usage.completion_tokens - 1)
-            self._per_token.add(apart_s, model, where)
+        if (timed := used.timed).tokens > 1:
+            self._per_token.add(timed.seconds / (timed.tokens - 1), model, where)
         self._queue.add(timing.queue_s, where)
         # What failed before is no work of Lantern's own, and a silence before a cut is not either.
         if flight.outcome == "done" and not flight.attempts:

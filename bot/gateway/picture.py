@@ -127,7 +127,7 @@ def flight_object(flight: Flight, began: str, now: float) -> Object:
     tokens = flight.count() if used is None else used.usage.completion_tokens
     answered_s = None if flight.first_at is None else now - flight.first_at
     if used is not None:
-        answered_s = used.timing.generation_s if used.is_timed else None
+        answered_s = used.timed.seconds
     speed = None
     # One token, or several in one read, were shown as a thousand a second, and for good.
     if answered_s is not None and answered_s >= TIMED_S and tokens >= MEASURABLE_REPLY:

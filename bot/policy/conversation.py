@@ -170,6 +170,7 @@ def continued(before: Receipt, after: Receipt) -> Receipt:
         timing=replace(
             after.timing, generation_s=before.timing.generation_s + after.timing.generation_s
         ),
+        timed_parts=before.timed + after.timed,
         cost_micro_usd=before.cost_micro_usd + after.cost_micro_usd,
         is_cost_estimated=before.is_cost_estimated or after.is_cost_estimated,
         notices=tuple(

@@ -242,8 +242,27 @@ def test_of_an_answer_by_two_hosts_the_wait_is_the_firsts_and_the_rest_is_of_bot
         assert receipt.host == NEXT.host
         assert receipt.usage == Usage(90, 43, 30, 4, estimated=True)
         assert receipt.timing == Timing(1.0, 2.0, 4.0, 5.0, 14.0, 1.0)
+        assert receipt.tokens_per_s == 43 / 5.0
         assert part.usage == Usage(90, 40, 30, 4)
         assert part.timing == Timing(12.0, 14.0, 3.0, 2.0, 14.0, 0.0)
+
+    play(story())
+
+
+def test_words_that_came_in_one_moment_make_no_answer_of_two_hosts_faster() -> None:
+    async def story() -> None:
+        draft, _ = drafted()
+        draft.granted(HERE)
+        for word in "burns. " * 100:
+            await draft.hear(TextDelta(word))
+        draft.lost(HostName("studio"), Unavailable("It was cut.", FailureKind.CUT))
+        assert draft.receipt().tokens_per_s is None
+        draft.granted(NEXT)
+        await draft.hear(TextDelta(" Oil."))
+        await asyncio.sleep(2.0)
+        await draft.hear(TextDelta(" And a wick."))
+        await draft.hear(StreamEnd("stop", Usage(90, 40), "qwen"))
+        assert draft.receipt().tokens_per_s == 20.0
 
     play(story())
 

@@ -2,6 +2,7 @@
 nothing."""
 
 from dataclasses import replace
+from functools import reduce
 
 import pytest
 
@@ -208,6 +209,33 @@ def test_a_receipt_of_two_parts_sums_them_and_names_who_gave_the_first() -> None
     assert continued(guessed, HOME).usage.estimated
     assert continued(HOME, guessed).usage.estimated
     assert not continued(HOME, HOME).usage.estimated
+
+
+QUICK = replace(HOME, usage=Usage(10, 100), timing=Timing(generation_s=2.0))
+PAID = replace(AWAY, usage=Usage(5, 60), timing=Timing(generation_s=1.0))
+ROUNDED_UP = replace(PAID, usage=Usage(5, 400, estimated=True))
+GIVEN_AGAIN = replace(QUICK, timing=Timing(), from_cache=True)
+
+
+@pytest.mark.parametrize(
+    ("parts", "tokens", "per_s"),
+    [
+        ([QUICK, QUICK], 200, 50.0),
+        ([PAID, QUICK], 160, 160 / 3),
+        ([ROUNDED_UP, QUICK], 500, 50.0),
+        ([QUICK, ROUNDED_UP], 500, 50.0),
+        ([ROUNDED_UP, QUICK, QUICK], 600, 50.0),
+        ([ROUNDED_UP, ROUNDED_UP], 800, None),
+        ([GIVEN_AGAIN, QUICK], 200, 50.0),
+        # Whoever counted nothing was counted here, one by one.
+        ([replace(QUICK, usage=Usage(10, 100, estimated=True)), QUICK], 200, 50.0),
+    ],
+)
+def test_the_speed_of_an_answer_in_parts_is_that_of_what_was_counted_in_time(
+    parts: list[Receipt], tokens: int, per_s: float | None
+) -> None:
+    whole = reduce(continued, parts)
+    assert (whole.usage.completion_tokens, whole.tokens_per_s) == (tokens, per_s)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from bot.domain.chat import (
     Rejection,
     Route,
     Seam,
+    Timed,
     Timing,
     Usage,
 )
@@ -61,6 +62,7 @@ receipts = st.builds(
     notices=st.lists(words, max_size=3).map(tuple),
     from_cache=st.booleans(),
     seams=st.lists(seams, max_size=2).map(tuple),
+    timed_parts=st.none() | st.builds(Timed, counts, numbers),
 )
 FIELDS = [*Receipt.__dataclass_fields__, *Candidate.__dataclass_fields__, "candidates", "rejected"]
 anything = st.recursive(
