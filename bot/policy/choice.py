@@ -9,7 +9,7 @@ from bot.domain.ids import PlaceId, ProviderName, UserId
 from bot.domain.personas import Persona
 from bot.domain.values import value
 from bot.policy.names import shown_name
-from bot.policy.privacy import OPENS_OWN, Marks, why_place
+from bot.policy.privacy import OPEN_OWN, Marks, why_place
 
 Scope = Literal["me", "thread", "channel", "server"]
 """For whom a choice of model or persona holds.
@@ -149,5 +149,5 @@ def why_at_home(persona: Persona, place: Place, user: UserId | None, marks: Mark
     if persona.local_only:
         return f"persona {shown_name(persona.name)} is local only; choose another by `/persona`"
     if user in marks.people:
-        return f"you keep your own words local only; {OPENS_OWN}"
+        return f"you keep your own words local only; {OPEN_OWN} opens them"
     return "; ".join(filter(None, why_place(place, marks)))

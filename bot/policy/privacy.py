@@ -45,8 +45,10 @@ _CALLED: Mapping[OriginKind, str] = {
 """What words are called, for people."""
 
 _ANOTHER = "choose another by `/persona`"
-OPENS_OWN = "`/settings local_only:off` opens them"
-"""Of a person's own words."""
+OPEN_OWN = "`/settings local_only:off`"
+"""What opens a person's own words, from then on; nobody else can."""
+# Read by others, too: whoever pressed Retry ran the command, was told it was done, and nothing was.
+_ONLY_THEY = f"only they can open what they say from then on, by {OPEN_OWN}"
 _WAY_ROUND: Mapping[OriginKind, str] = {
     "own": "",
     "earlier": "`/reset` begins afresh without it",
@@ -286,7 +288,7 @@ def _why_private(
         return f"{called} was for persona {name}, which is local only or unknown", way_out
     user = origin.user
     if user is not None and (user not in marks.asked.people or user in marks.people):
-        return f"the author of {called} keeps their words here", way_out or OPENS_OWN
+        return f"the author of {called} keeps their words here", way_out or _ONLY_THEY
     for place in origin.places:
         if place is None or place not in marks.asked.places:
             return f"nobody knows whether the place of {called} is local only", way_out

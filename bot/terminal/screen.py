@@ -32,7 +32,7 @@ from bot.chat.words import left_words, progress_line, reading_line
 from bot.domain.errors import Bug
 from bot.domain.events import Loading, Reading, ReasoningDelta
 from bot.domain.events import Progress as Step
-from bot.policy.privacy import OPENS_OWN
+from bot.policy.privacy import OPEN_OWN
 
 # Without a terminal, a load is told at every quarter: a log of hundreds of bars reads like nothing.
 _STEP = 0.25
@@ -50,7 +50,7 @@ _PIPE_WIDTH = 10_000
 _WORD = re.compile(r"\n|[^\S\n]+|[\u2e80-\ud7ff\uf900-\uffef]|[^\s\u2e80-\ud7ff\uf900-\uffef]+")
 _HALF = re.compile(r"[^\s\u2e80-\ud7ff\uf900-\uffef]+")
 
-_OPENS_HERE = "`/private off` opens them"
+_OPEN_HERE = "`/private off`"
 """In place of Discord's command, which there is none of here."""
 
 _MARKED = re.compile(r"\*\*(?P<bold>[^*]+)\*\*|`(?P<code>[^`]+)`")
@@ -81,7 +81,7 @@ class Screen:
         """One line as it is, in one of rich's styles, such as ``red``."""
         if self._end_stream() and not text:
             return
-        text = text.replace(OPENS_OWN, _OPENS_HERE)
+        text = text.replace(OPEN_OWN, _OPEN_HERE)
         lines = [text]
         if self.console.is_terminal:
             # Between words, and not by rich, which cuts an address at the edge: whoever copied it
@@ -95,7 +95,7 @@ class Screen:
         """Words of ours, with ``**bold**`` and code between backticks."""
         self._end_stream()
         # Not rich's Markdown: it takes "[fd00::5]:1234" for the target of a link and drops it.
-        styled, end, text = Text(), 0, text.replace(OPENS_OWN, _OPENS_HERE)
+        styled, end, text = Text(), 0, text.replace(OPEN_OWN, _OPEN_HERE)
         for found in _MARKED.finditer(text):
             styled.append(text[end : found.start()])
             if found["bold"]:

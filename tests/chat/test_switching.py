@@ -174,7 +174,11 @@ async def test_a_provider_is_refused_where_no_words_may_leave_and_says_what_open
     ("presser", "words"),
     [
         (ADA, "you keep your own words local only; `/settings local_only:off`"),
-        (BOB, "the author of this message keeps their words here; "),
+        (
+            BOB,
+            "the author of this message keeps their words here; only they can open what they say "
+            "from then on, by `/settings local_only:off`",
+        ),
     ],
 )
 async def test_an_answer_is_asked_again_of_a_provider_where_its_own_words_may_leave(

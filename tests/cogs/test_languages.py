@@ -672,8 +672,11 @@ HALF_ENGLISH = (
      "left out.",
      "☁ zai kann hier nicht gefragt werden: etwas Gemerktes wurde vertraulich gesagt; frag noch "
      "einmal, dann bleibt es weg."),
-    ("☁ zai cannot be asked here: the author of this message keeps their words here.",
-     "☁ zai kann hier nicht gefragt werden: wer diese Nachricht schrieb, hält seine Worte hier."),
+    ("☁ zai cannot be asked here: the author of this message keeps their words here; only they "
+     "can open what they say from then on, by `/settings local_only:off`.",
+     "☁ zai kann hier nicht gefragt werden: wer diese Nachricht schrieb, hält seine Worte hier; "
+     "nur die Person selbst kann öffnen, was sie von da an sagt, mit `/einstellungen "
+     "nur_lokal:aus`."),
     ("the author of the persona's prompt keeps their words here",
      "wer den Prompt der Persona schrieb, hält seine Worte hier"),
     ("☁ zai cannot be asked here: an earlier message was for persona diary, which is local only "

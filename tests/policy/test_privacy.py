@@ -94,7 +94,10 @@ def reason(given: CloudConsent | LocalOnly) -> str:
         (lambda: judged(turn("a"), turns=frozenset({TurnId("a")})), "`/reset` begins afresh"),
         (lambda: judged(turn("a", persona="hermit")), "`/reset` begins afresh"),
         (lambda: judged(quoted=(None,)), "ask again without quoting"),
-        (lambda: judged(people=frozenset({ADA})), "`/settings local_only:off` opens them"),
+        (
+            lambda: judged(people=frozenset({ADA})),
+            "only they can open what they say from then on, by `/settings local_only:off`",
+        ),
         (
             lambda: judged(places=frozenset({PlaceId("c1")})),
             "`/settings local_only:off scope:channel` opens it",

@@ -15,7 +15,7 @@ from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, ModelKey, PlaceId, UserId
 from bot.domain.personas import Persona
 from bot.policy.place_rules import SetValue, Stored
-from bot.policy.privacy import OPENS_OWN
+from bot.policy.privacy import OPEN_OWN
 from bot.terminal import facts
 from bot.terminal.screen import Screen, Steps
 
@@ -45,8 +45,8 @@ def screen(*, is_live: bool) -> tuple[Screen, io.StringIO]:
 
 def test_a_way_out_is_told_as_it_is_typed_here() -> None:
     shown, out = screen(is_live=False)
-    shown.line(f"Kept here; {OPENS_OWN}.")
-    shown.markdown(f"Kept here; {OPENS_OWN}.")
+    shown.line(f"Kept here; {OPEN_OWN} opens them.")
+    shown.markdown(f"Kept here; {OPEN_OWN} opens them.")
     said = ["Kept here; `/private off` opens them.", "Kept here; /private off opens them."]
     assert out.getvalue().splitlines() == said
 
