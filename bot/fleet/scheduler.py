@@ -413,21 +413,23 @@ class Scheduler:
             if usable or waiter.is_joined or waiter.wish.purpose in GUESSES:
                 continue
             placed = self._placed(waiter.wish, ahead, now)
-            if isinstance(placed, Placement) and self._is_worth_a_swap(waiter, placed, now):
+            if isinstance(placed, Placement) and self._is_worth_a_swap([waiter], placed, now):
                 needed = placed.waits_for or placed.evict
                 return waiter, frozenset(map(reference_of, needed))
         return None, frozenset()
 
-    def _is_worth_a_swap(self, waiter: Waiter, placed: Placement, now: float) -> bool:
-        """As ``policy.fairness.is_worth_a_swap``, for all who wait for this waiter's model."""
-        key, leaving = waiter.wish.model_key, (*placed.evict, *placed.waits_for)
+    def _is_worth_a_swap(self, waiters: Iterable[Waiter], placed: Placement, now: float) -> bool:
+        """As ``policy.fairness.is_worth_a_swap``, for any of these who wait for one model."""
+        key, leaving = placed.order.model_key, (*placed.evict, *placed.waits_for)
         # Since what is to leave has come: while it was loaded it let nobody pass, and who stood in
         # line for it meanwhile would each have had a load of their own, one answer to a swap.
         came_at = max((self.residents.all[reference_of(i)].since for i in leaving), default=0.0)
         together_s = sum(now - max(w.asked_at, came_at) for w in self._without_instance(key))
         swap_s = self._load_s(key) + sum(self._load_s(i.model_key) for i in leaving)
-        waited_s = now - max(waiter.asked_at, came_at)
-        return is_worth_a_swap(waited_s, together_s, swap_s, waiter.wish.max_wait_s)
+        return any(
+            is_worth_a_swap(now - max(w.asked_at, came_at), together_s, swap_s, w.wish.max_wait_s)
+            for w in waiters
+        )
 
     def _grant(self, waiter: Waiter, resident: Resident, now: float) -> None:
         self._queue.served(waiter)
@@ -481,8 +483,9 @@ class Scheduler:
                     text = f"{self.config.name} is in use."
                     self._refuse(self._without_instance(key), text, FailureKind.BUSY)
                 case Placement(waits_for=busy) as placed if busy:
-                    # 6b. Beyond its patience nobody else's load may take the room it waits for.
-                    if self._is_worth_a_swap(waiter, placed, now):
+                    # 6b. Beyond the patience of any who wait for it nobody else's load may take the
+                    # room: the first of them may have more than those behind.
+                    if self._is_worth_a_swap(self._without_instance(key), placed, now):
                         return
                 case Placement(order=order, evict=()):
                     # 6c.

@@ -213,6 +213,15 @@ def test_beyond_its_patience_no_later_load_takes_the_room_it_waits_for() -> None
     assert play.after(25).ask("eve", "small") == []
 
 
+def test_the_shortest_patience_of_all_who_wait_for_it_keeps_the_room_free() -> None:
+    play = up_with("one", model("big", gb=30), model("small", gb=3), memory_gb=36)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "big")
+    play.after(10).ask("cid", "big", wait=20)
+    assert play.after(5).ask("eve", "small") == []
+
+
 def test_before_that_a_later_load_may_go_first() -> None:
     play = up_with("one", model("big", gb=30), model("small", gb=3), memory_gb=36)
     play.ask("ada", "one")
