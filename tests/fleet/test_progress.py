@@ -3,12 +3,15 @@
 import pytest
 
 from bot.domain.events import Loading
-from bot.domain.hosts import LoadInFlight
-from bot.domain.ids import HostName, ModelKey
-from bot.fleet.progress import loading_news, seconds_in_line
+from bot.domain.hosts import Instance, LoadInFlight, Speed
+from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
+from bot.fleet.progress import at_rest_in_s, loading_news, seconds_in_line
+from bot.fleet.queue import Ticket
+from bot.fleet.residents import Resident
 from bot.policy.prediction import PROGRESS_TO_TRUST
 
 H, ONE = HostName("studio"), ModelKey("one")
+TURNS = {"one": 10.0, "two": 40.0}
 
 
 @pytest.mark.parametrize(
@@ -95,3 +98,34 @@ def test_a_load_that_reports_seldom_does_not_stand_between_two_reports() -> None
     load = LoadInFlight(ONE, 0.1, 0.0, None, told_at=10.0, gap_s=10.0)
     assert loading_news(H, load, 30.0).stands_s is None
     assert loading_news(H, load, 30.1).stands_s == 20.0
+
+
+@pytest.mark.parametrize(
+    ("began", "seconds"),
+    [
+        ({}, 0.0),
+        # Turns of 10 s and 40 s, 4 s and 2 s under way: 8 s and 39 s are left of them.
+        ({"one": [6.0]}, 8.0),
+        ({"one": [6.0], "two": [8.0]}, 39.0),
+        ({"two": [8.0], "one": [6.0]}, 39.0),
+        ({"two": [8.0, 2.0]}, 39.0),
+        ({"one": [6.0], "unmeasured": [6.0]}, None),
+        ({"unmeasured": [6.0], "one": [6.0]}, None),
+    ],
+)
+def test_a_host_is_at_rest_once_the_longest_of_its_answers_is_over(
+    began: dict[str, list[float]], seconds: float | None
+) -> None:
+    residents = [
+        Resident(
+            InstanceRef(name),
+            Instance(InstanceId(name), ModelKey(name)),
+            0.0,
+            0.0,
+            users={Ticket(n): "ada" for n, _ in enumerate(starts)},
+            granted_at={Ticket(n): start for n, start in enumerate(starts)},
+        )
+        for name, starts in began.items()
+    ]
+    speeds = {ModelKey(name): Speed(turn_s=turn_s) for name, turn_s in TURNS.items()}
+    assert at_rest_in_s(residents, speeds, 10.0) == seconds
