@@ -15,6 +15,7 @@ from bot.domain.chat import Place
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import check_may_set
+from bot.policy.choice import key_for
 from bot.policy.place_rules import FORMS, Level, SettingName
 from bot.policy.privacy import Sources
 from cogs._access import Access
@@ -64,8 +65,7 @@ class SettingsCog(commands.Cog):
             # A private conversation is its one person's own to mark.
             if not place.is_private:
                 check_may_set(rights)
-            where = place.server if scope == "server" else None
-            at = where or place.conversation
+            at = key_for(scope, place, user).place
             await self._privacy.mark("place", at, local_only=is_on, by=user)
         elif rights.is_admin:
             level: Level = "channel" if scope == "channel" else "server"

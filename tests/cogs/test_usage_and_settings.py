@@ -111,6 +111,15 @@ async def test_a_private_conversation_is_its_persons_own_to_mark() -> None:
     )
 
 
+async def test_where_there_is_no_server_none_can_be_marked() -> None:
+    lantern = private_face()
+    lantern.privacy.mark = mark = AsyncMock()
+    cog = SettingsCog(lantern, Access(NOBODY))
+    with pytest.raises(NotPermitted, match="There is no server here"):
+        await give(SettingsCog.settings, cog, interaction_of(guild=None), "on", "server")
+    mark.assert_not_awaited()
+
+
 async def test_without_a_word_it_shows_how_things_stand() -> None:
     interaction = interaction_of()
     cog = SettingsCog(private_face(), Access(NOBODY))
