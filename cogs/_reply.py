@@ -185,7 +185,7 @@ class Replies:
         five seconds later. And it is a look at another answer, of a moment. Each press in between
         was refused, in words of an answer that nobody was writing.
         """
-        ends = (view for view in self._live if view.is_over and view.turn in answers.ids)
+        ends = (view for view in self._live if view.is_over and _is_in(view, answers))
         hold = self._held.get(answers.first)
         brief = () if hold is None or not hold.is_brief else (hold.is_let_go,)
         return (*(view.is_let_go for view in ends), *brief)
@@ -409,6 +409,13 @@ class _Reply:
             with suppress(*SENDING_ERRORS):
                 await self._transport.show_typing()
             await asyncio.sleep(TYPING_EVERY_S)
+
+
+def _is_in(view: ReplyView, answers: Answers) -> bool:
+    """Does a reply grow in the messages of these answers?"""
+    # What was refused before it was stored has no turn, and stands there all the same.
+    beside = view.answers
+    return view.turn in answers.ids or (beside is not None and beside.first == answers.first)
 
 
 def _showing(turns: Turns, view: ReplyView) -> None:

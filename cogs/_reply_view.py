@@ -129,6 +129,8 @@ class ReplyView(View):
         """Set once a message of it stands in the channel, or none ever will."""
         self.is_let_go = asyncio.Event()
         """Set once nobody writes it any more."""
+        self.answers = None if standing is None else standing.answers
+        """Those in whose messages it grows."""
         self.turn: TurnId | None = None
         """Known from the first event on, unless the request was refused."""
 

@@ -28,6 +28,7 @@ from cogs_doubles import (
     interaction_of,
     lantern_of,
     said_to,
+    settings_of,
     stored_turn,
 )
 from databases import new_database
@@ -35,6 +36,7 @@ from stand_ins import double
 
 from bot.chat.beginning import WORDLESS
 from bot.chat.lantern import Lantern
+from bot.chat.place_settings import Configured
 from bot.domain.chat import Candidate, Receipt, TurnRequest
 from bot.domain.errors import RequestRefused
 from bot.domain.events import Failed, Finished, Queued, Stopped, TextDelta
@@ -64,6 +66,8 @@ class PlayedTurns(ScriptedTurns):
 
     real: TurnStore
     may_end: asyncio.Event
+    is_stored = True
+    """Is what is asked again stored, or refused before that?"""
 
     async def end(self, turns: Iterable[TurnId], reason: str, *, by_asker: bool = True) -> None:
         self.said.append(("end", tuple(turns)))
@@ -75,7 +79,7 @@ class PlayedTurns(ScriptedTurns):
         about = await self.real.get(request.parent)
         assert about is not None
         turn = TurnId(f"again{len(self.requests)}")
-        if request.kind == "retry":
+        if request.kind == "retry" and self.is_stored:
             asked = request.text or about.user_text
             new = replace(about, id=turn, user_text=asked, reply_text="", status="running")
             await self.real.begin(new, "retry", about.id)
@@ -90,10 +94,12 @@ class PlayedTurns(ScriptedTurns):
                     continue
                 if isinstance(step, TextDelta):
                     text += step.text
-                if isinstance(step, Finished | Stopped | Failed) and request.kind == "retry":
+                is_end = isinstance(step, Finished | Stopped | Failed)
+                if is_end and request.kind == "retry" and self.is_stored:
                     status = "done" if text else "failed"
                     await self.real.finish(turn, status, text, "", RECEIPT)
-                yield replace(step, turn=turn) if hasattr(step, "turn") else step
+                is_of_turn = hasattr(step, "turn") and self.is_stored
+                yield replace(step, turn=turn) if is_of_turn else step
 
         yield events()
 
@@ -233,11 +239,18 @@ class QuickPacers(Pacers):
 
 @asynccontextmanager
 async def scene(
-    folder: Path, script: Script, *, reply: str = "first", age_h: float = 0.0, count: int = 1
+    folder: Path,
+    script: Script,
+    *,
+    reply: str = "first",
+    age_h: float = 0.0,
+    count: int = 1,
+    used: int = 0,
+    is_stored: bool = True,
 ) -> AsyncGenerator[Scene]:
     async with Database(new_database(folder / "l.db"), utcnow=WallClock()) as database:
         store, turns = TurnStore(database), PlayedTurns(script)
-        turns.may_end = asyncio.Event()
+        turns.may_end, turns.is_stored = asyncio.Event(), is_stored
         turns.real = turns.store = store  # pyright: ignore[reportAttributeAccessIssue]  # real
         asked = replace(stored_turn(""), status="running")
         await store.begin(asked)
@@ -248,7 +261,12 @@ async def scene(
         ids = tuple(first + n for n in range(count))
         shown = ReplyStore(database)
         await shown.bind(TURN, "7", ids, ())
-        lantern = replace(lantern_of(turns), replies=shown, database=database)
+        lantern = replace(
+            lantern_of(turns),
+            replies=shown,
+            database=database,
+            place_settings=settings_of(Configured(tokens_per_day=100), used),
+        )
         replies, access, pacers = (
             Replies(lantern),
             Access(DiscordRules()),
@@ -448,6 +466,25 @@ async def test_an_end_that_is_shown_already_can_be_pressed_before_we_know(
         interaction.response.defer.assert_awaited_once_with()
         assert len(at.turns.requests) == (2 if act is Act.RETRY else 1)
         assert await at.line() == ["x" if act is Act.RETRY else "first"]
+
+
+async def test_a_refusal_that_is_shown_already_is_no_answer_being_written(tmp_path: Path) -> None:
+    refused = (Failed(None, RequestRefused("Your words are used up.")),)
+    async with scene(tmp_path, refused, is_stored=False) as at, asyncio.TaskGroup() as tasks:
+        at.channel.may_go.clear()
+        tasks.create_task(at.press(Act.RETRY, TURN))
+        await at.channel.until(at.ids[0], "used up")
+        other = at.interaction(user=2)
+        other.type = discord.InteractionType.component
+
+        async def defer() -> None:
+            other.response.is_done.return_value = True
+            at.channel.may_go.set()
+
+        other.response.defer.side_effect = defer
+        await at.cog.on_reply_button(other, Act.RETRY, TURN)
+        assert said_to(other) == []
+        assert [asked.user for asked in at.turns.requests] == [ALICE, "discord:2"]
 
 
 async def test_nobody_looks_away_while_another_answer_is_being_written(tmp_path: Path) -> None:
