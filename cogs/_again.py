@@ -53,6 +53,7 @@ class Again:
         self._shown_in = lantern.replies
         self._people = lantern.people
         self._switch = lantern.switch
+        self._settings = lantern.place_settings
         self._access = access
         self._replies = replies
         self._pacers = pacers
@@ -93,7 +94,7 @@ class Again:
             is_edited: The question is asked as it reads now.
 
         Raises:
-            RequestRefused: it is being written, or its asker asks too fast.
+            RequestRefused: it is being written, or whoever presses asks too fast or has no tokens.
             NotPermitted: it is not stored any more, or its words may not leave for that provider.
         """
         user = user_id(interaction.user)
@@ -140,6 +141,8 @@ class Again:
                 model=model,
                 asker=asker,
             )
+            # Alone, and nothing is begun for it in the answer's place; the turn asks again.
+            await self._settings.admit(request, user)
             await self._play(interaction, request, standing)
 
     async def look(self, interaction: discord.Interaction[Any], turn: TurnId, steps: int) -> None:

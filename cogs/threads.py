@@ -48,6 +48,7 @@ class Threads(commands.Cog):
         self._webhooks = webhooks
         self._catalog = lantern.catalog
         self._switch = lantern.switch
+        self._settings = lantern.place_settings
         self._access = access
         self._replies = replies
         self._pacers = pacers
@@ -73,6 +74,9 @@ class Threads(commands.Cog):
         if message is not None:
             check_text(message)
             self._access.take(interaction.client, interaction)
+            # A public thread was opened to say in it that nothing is answered.
+            first = TurnRequest(user, interaction.user.display_name, place, message, asker=asker)
+            await self._settings.admit(first, user)
         if persona is not None:
             check_may_switch("thread", rights)
             persona = self._catalog.persona(persona, user, place.server).name

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import Mock
 
 import discord
@@ -38,7 +38,7 @@ from bot.chat.beginning import WORDLESS
 from bot.chat.lantern import Lantern
 from bot.chat.place_settings import Configured
 from bot.domain.chat import Candidate, Receipt, TurnRequest
-from bot.domain.errors import RequestRefused
+from bot.domain.errors import RequestRefused, TokensSpent
 from bot.domain.events import Failed, Finished, Queued, Stopped, TextDelta
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId
 from bot.policy.pacing import CHANNEL, Limit, Pacer, Pacers
@@ -485,6 +485,23 @@ async def test_a_refusal_that_is_shown_already_is_no_answer_being_written(tmp_pa
         await at.cog.on_reply_button(other, Act.RETRY, TURN)
         assert said_to(other) == []
         assert [asked.user for asked in at.turns.requests] == [ALICE, "discord:2"]
+
+
+@pytest.mark.parametrize("kind", ["retry", "continue"])
+@pytest.mark.parametrize("is_press", [True, False])
+async def test_who_has_no_tokens_left_is_told_at_once_and_alone(
+    tmp_path: Path, kind: Literal["retry", "continue"], is_press: bool
+) -> None:
+    async with scene(tmp_path, AGAIN, used=100) as at:
+        interaction = at.interaction()
+        if is_press:
+            interaction.type = discord.InteractionType.component
+        with pytest.raises(TokensSpent, match="your tokens for today"):
+            await at.again.press(interaction, kind, TURN)
+        assert (at.turns.requests, at.channel.calls, said_to(interaction)) == ([], 0, [])
+        # Nor does it keep others from asking.
+        with pytest.raises(TokensSpent):
+            await at.again.press(at.interaction(user=2), kind, TURN)
 
 
 async def test_nobody_looks_away_while_another_answer_is_being_written(tmp_path: Path) -> None:

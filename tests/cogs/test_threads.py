@@ -18,9 +18,11 @@ from cogs_doubles import (
     lantern_of,
     partial_channel,
     said_to,
+    settings_of,
 )
 
-from bot.domain.errors import BotError, StoreUnavailable
+from bot.chat.place_settings import Configured
+from bot.domain.errors import BotError, StoreUnavailable, TokensSpent
 from bot.domain.events import TextDelta
 from bot.domain.ids import PersonaName, PlaceId
 from bot.domain.personas import Persona
@@ -40,9 +42,10 @@ UNNAMED = unnamed_title("sage", "Ada")
 class Hall:
     """A text channel, and the thread that is opened in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, used: int = 0) -> None:
         self.turns = ScriptedTurns()
-        self.lantern = lantern_of(self.turns)
+        settings = settings_of(Configured(tokens_per_day=100), used)
+        self.lantern = replace(lantern_of(self.turns), place_settings=settings)
         switch: Any = self.lantern.switch
         switch.explain.return_value.persona = Persona(PersonaName("sage#0123abcd"))
         client: Any = double(discord.Client)
@@ -103,6 +106,15 @@ async def test_a_thread_with_a_question_is_named_by_it_and_answers_in_it() -> No
     first, answer = (call.args[0] for call in hall.inside.send.await_args_list)
     assert first.startswith("> Why is the")
     assert answer.startswith("hi")
+
+
+async def test_who_has_no_tokens_left_opens_no_thread_for_a_question() -> None:
+    hall = Hall(used=100)
+    with pytest.raises(TokensSpent, match="your tokens for today"):
+        await hall.open(message="Why is the sky blue?")
+    hall.channel.create_thread.assert_not_awaited()
+    await hall.open()
+    hall.channel.create_thread.assert_awaited_once()
 
 
 async def test_the_first_answer_in_a_thread_is_told_in_its_servers_language() -> None:
