@@ -135,3 +135,18 @@ def reads_history(channel: discord.abc.GuildChannel | discord.Thread, me: discor
     """
     home = channel.parent if isinstance(channel, discord.Thread) else channel
     return home is not None and home.permissions_for(me).read_message_history
+
+
+def may_write(channel: object, me: discord.Member | None) -> bool:
+    """May the bot say anything there, as far as is known?
+
+    Asked for an answer all the same, a host wrote one that nobody could be shown.
+    """
+    is_thread = isinstance(channel, discord.Thread)
+    home = channel.parent if is_thread else channel
+    if me is None or not isinstance(home, discord.abc.GuildChannel):
+        return True
+    may = home.permissions_for(me)
+    may_send = may.send_messages_in_threads if is_thread else may.send_messages
+    # A persona speaks by a webhook, which needs no other permission.
+    return may_send or may.manage_webhooks

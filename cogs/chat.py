@@ -34,7 +34,7 @@ from cogs._chains import Chains, files_of
 from cogs._faults import SENDING_ERRORS, error_words
 from cogs._languages import told
 from cogs._mentions import is_mentioned, is_prompt, read_files, said, said_late_ms
-from cogs._places import place_of, user_id
+from cogs._places import may_write, place_of, user_id
 from cogs._readers import Readers
 from cogs._reply import Replies
 from cogs._transport import InteractionTransport, Transport
@@ -127,7 +127,10 @@ class Chat(commands.Cog):
             )
             is_open = not is_ours and await self._is_open(message)
             if (is_ours or is_open) and await questions.hear(message.id, channel.id):
-                if is_missed:
+                server_me = None if server is None else server.me
+                if not may_write(message.channel, server_me):
+                    transport.is_mute = True
+                elif is_missed:
                     await self._access.check(self._client, message)
                     await self._say(transport, MISSED)
                 else:

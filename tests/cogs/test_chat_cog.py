@@ -46,7 +46,7 @@ from bot.policy.context import GREET_TEXT
 from bot.policy.pacing import CREATION, Pacers
 from bot.policy.ratelimit import RateRule
 from cogs._access import Access
-from cogs._places import DiscordRules
+from cogs._places import DiscordRules, may_write
 from cogs._readers import Readers
 from cogs._reply import Replies
 from cogs._webhooks import Webhooks
@@ -515,6 +515,47 @@ async def test_where_nothing_may_be_sent_the_question_gets_a_sign(fault: Excepti
     # Of a channel that is gone there is nobody to tell.
     is_told = isinstance(fault, discord.Forbidden)
     assert [call.args for call in message.add_reaction.await_args_list] == [(MUTE,)] * is_told
+
+
+@pytest.mark.parametrize(
+    ("is_thread", "permissions", "may"),
+    [
+        (False, {"send_messages_in_threads": True}, False),
+        (False, {"send_messages": True}, True),
+        (True, {"send_messages": True}, False),
+        (True, {"send_messages_in_threads": True}, True),
+        # A persona speaks by a webhook, which needs no other permission.
+        (False, {"manage_webhooks": True}, True),
+    ],
+)
+def test_what_may_be_written_is_known_by_the_channel(
+    permissions: dict[str, bool], *, is_thread: bool, may: bool
+) -> None:
+    home, me = double(discord.TextChannel), double(discord.Member)
+    home.permissions_for.return_value = discord.Permissions(**permissions)
+    thread = double(discord.Thread)
+    thread.parent = home
+    channel = thread if is_thread else home
+    assert may_write(channel, me) is may
+    home.permissions_for.assert_called_once_with(me)
+    # What is not known is found out by sending.
+    assert may_write(channel, None)
+    assert may_write(double(discord.PartialMessageable), me)
+
+
+@pytest.mark.parametrize("may", [True, False])
+async def test_where_it_is_known_that_nothing_may_be_sent_nobody_is_asked(*, may: bool) -> None:
+    house = House()
+    message = house.message("<@9> hello", is_mention=True)
+    permissions = discord.Permissions(send_messages=may)
+    message.channel.permissions_for.return_value = permissions
+    message.add_reaction = AsyncMock()
+    await house.cog.on_message(message)
+    message.channel.permissions_for.assert_called_once_with(message.guild.me)
+    assert (len(house.turns.requests), len(house.sent)) == (may, may)
+    signs = [call.args for call in message.add_reaction.await_args_list]
+    assert signs == ([] if may else [(MUTE,)])
+    assert await house.lantern.questions.left_open() == ()
 
 
 async def test_whose_tokens_were_spent_while_a_question_waited_was_told_by_its_reply() -> None:
