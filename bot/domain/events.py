@@ -92,6 +92,8 @@ class Loading:
     stands_s: float | None = None
     """So long it has told of no progress, where that is notably longer than between its reports so
     far; else None. Nobody knows then how long is left."""
+    is_held: bool = False
+    """As in ``LoadInFlight``."""
 
 
 @value

@@ -134,6 +134,8 @@ class LoadInFlight:
     """Nobody has asked for it: it is given up as soon as somebody needs another load."""
     is_stopping: bool = False
     """It was told to end: it serves nobody any more."""
+    is_held: bool = False
+    """It has not begun: another Lantern on this database loads there first."""
 
 
 @value

@@ -532,6 +532,7 @@ class Host:
                     return
             if not has_waited:
                 _log.info("waits for another Lantern's load", host=self._config.name)
+                self.feed(Scheduler.on_load_held)
             has_waited = True
             await asyncio.sleep(SOLE_EVERY_S)
 

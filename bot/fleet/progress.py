@@ -36,6 +36,8 @@ class Load:
     """Has nobody asked for it or ordered it?"""
     is_awaited: bool = False
     """Did somebody who ordered it, or is about to ask, ever wait for it?"""
+    is_held: bool = False
+    """As in ``LoadInFlight``."""
 
 
 def stands_still_text(host: HostName, fraction: float) -> str:
@@ -46,6 +48,10 @@ def stands_still_text(host: HostName, fraction: float) -> str:
 def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     """How far the load is, and how long it will take."""
     left_s, usual_s, elapsed_s = None, load.expected_s, now - load.started_at
+    # Whoever asked may have left; the load is not said to be for nobody.
+    waiters = max(1, load.waiters)
+    if load.is_held:
+        return Loading(host, load.model_key, 0.0, None, elapsed_s, waiters, is_held=True)
     # Once it is under way its own progress tells the end also of a load that nobody ever measured;
     # one that shows none and is overdue was "1.0 s left" for as long as it stood.
     if load.fraction >= PROGRESS_TO_TRUST or (usual_s is not None and elapsed_s < usual_s):
@@ -59,8 +65,6 @@ def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     whole_s = elapsed_s + (left_s or 0.0)
     # Of a tiny model, which takes a tenth of a second, each bar was called longer than usual.
     is_late = usual_s is not None and whole_s > max(LATE * usual_s, usual_s + LEAST_LATE_S)
-    # Whoever asked may have left; the load is not said to be for nobody.
-    waiters = max(1, load.waiters)
     key, stands = load.model_key, stands_s
     told = Loading(host, key, load.fraction, left_s, elapsed_s, waiters, stands_s=stands)
     return replace(told, usual_s=usual_s) if is_late else told

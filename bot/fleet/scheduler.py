@@ -675,7 +675,14 @@ class Scheduler:
         if self.load is not None and fraction > self.load.fraction:
             load = self.load
             load.gap_s = max(load.gap_s, now - (load.told_at or load.started_at))
-            load.fraction, load.told_at = min(1.0, fraction), now
+            load.fraction, load.told_at, load.is_held = min(1.0, fraction), now, False
+        self._tell_joined(now)
+        return self._effects()
+
+    def on_load_held(self, now: float) -> Effects:
+        """The load under way waits for that of another Lantern."""
+        if self.load is not None:
+            self.load.is_held = True
         self._tell_joined(now)
         return self._effects()
 
@@ -991,6 +998,7 @@ class Scheduler:
             load.gap_s,
             is_guess=load.is_guess,
             is_stopping=load.is_stopping,
+            is_held=load.is_held,
         )
 
     # --- what changes ---------------------------------------------------------------------

@@ -75,7 +75,9 @@ async def test_two_lanterns_that_want_one_cold_model_at_once_load_it_once(
             await turns.until_refused()
             host.faults.clear()
         assert [first.result()[0].identifier, second.result()[0].identifier] == [ONE, ONE]
-        assert any(isinstance(step, Loading) for step in second.result()[1])
+        loading = [step for step in second.result()[1] if isinstance(step, Loading)]
+        # A bar that stood at 0% for minutes said nothing of why.
+        assert loading[-1].is_held
         assert len(host.journal.of(journal.LoadStarted)) == 1
         # Whose it is only the one knows that loaded it.
         assert [bench.host().instances[0].own for bench in (one, other)] == [True, False]
@@ -159,4 +161,6 @@ async def test_a_process_that_holds_a_host_for_ever_does_not_keep_it(turns: Turn
     rules = FleetRules(probe_timeout_s=GUARD_S, load_beside_s=0.0)
     async with host, fleet_over(host, sole_load=turns, rules=rules) as bench:
         with turns(host.address):
-            assert (await bench.use())[0].identifier == ONE
+            instance, steps = await bench.use()
+        assert instance.identifier == ONE
+        assert [step for step in steps if isinstance(step, Loading)][-1].fraction == 1.0
