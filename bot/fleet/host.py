@@ -53,7 +53,7 @@ from bot.fleet.lease import Lease
 from bot.fleet.probing import Probing
 from bot.fleet.progress import loading_news
 from bot.fleet.queue import Ticket
-from bot.fleet.reading import HostReader
+from bot.fleet.reading import HostReader, hangs_text
 from bot.fleet.remembered import Remembered
 from bot.fleet.residents import reference_of
 from bot.fleet.rules import LEAST_TIMER_S, FleetRules, SoleLoad
@@ -505,7 +505,7 @@ class Host:
                         kind = FailureKind.CANCELLED
                         self.feed(Scheduler.on_load_failed, "cancelled", kind, residents, None)
         except Unavailable as error:
-            listed = None
+            listed, silent_since = None, self.snapshot().silent_since
             if isinstance(error, HostUnreachable):
                 await self._link.drop()
             else:
@@ -513,6 +513,12 @@ class Host:
                 listed = await self.reader.residents_if_there()
             self.reader.acts += 1
             text, kind = error.user_message, error.kind
+            if kind is FailureKind.CUT and silent_since is not None:
+                # The socket's heartbeat gave it up: nobody there cut anything.
+                text, kind = (
+                    hangs_text(self._config.name, self._now() - silent_since),
+                    FailureKind.TIMEOUT,
+                )
             self.feed(Scheduler.on_load_failed, text, kind, listed, own)
             self.probing.soon()
 

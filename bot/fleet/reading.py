@@ -9,7 +9,7 @@ from typing import Self
 from bot.domain.chat import Candidate
 from bot.domain.errors import FailureKind, HostUnreachable, Unavailable
 from bot.domain.hosts import AWAY, HostSnapshot, Instance, ModelKind, Report
-from bot.domain.ids import InstanceRef, ModelKey
+from bot.domain.ids import HostName, InstanceRef, ModelKey
 from bot.domain.values import value
 from bot.fleet.client import HostClient, LoadValue
 from bot.fleet.connection import Connection
@@ -241,6 +241,11 @@ class HostReader:
                 return
 
 
+def hangs_text(host: HostName, silent_s: float) -> str:
+    """Why a host is given up that was silent for so many seconds."""
+    return f"{host} said nothing for {silent_s:.0f} s: it hangs."
+
+
 class Heard:
     """What ``HostReader.first_word_within`` gives: called as words come, left when all is heard."""
 
@@ -304,8 +309,7 @@ class Heard:
         try:
             await self._limit.__aexit__(kind, error, trace)
         except TimeoutError as late:
-            text = f"{reader.snapshot().name} said nothing for {self._silent_s:.0f} s: it hangs."
-            raise Silent(text, self._sooner) from late
+            raise Silent(hangs_text(reader.snapshot().name, self._silent_s), self._sooner) from late
 
     def _look(self) -> None:
         reader = self._reader

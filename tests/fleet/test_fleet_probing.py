@@ -6,7 +6,7 @@ import pytest
 from clocks import LoopClock
 from fleet_bench import EMBED, GUARD_S, ONE, TWO, H, a_wish, fleet_over, sim_config
 
-from bot.domain.errors import HostUnreachable, UnknownName
+from bot.domain.errors import FailureKind, HostUnreachable, UnknownName
 from bot.domain.hosts import HostConfig, Instance, Interface, Report, SpeedRecord
 from bot.domain.ids import HostName
 from bot.fleet.fleet import FleetRules
@@ -211,18 +211,54 @@ async def test_an_answered_request_forgives_earlier_failures() -> None:
         assert len(bench.kept.speeds) == 5
 
 
+async def _too_late(_: SocketClient) -> Report:
+    # As its deadline ends it: a real one would be too short for the rest on a busy machine.
+    raise TimeoutError
+
+
+@pytest.mark.parametrize(
+    ("is_silent", "words", "kind"),
+    [
+        (True, "studio said nothing for .* s: it hangs", FailureKind.TIMEOUT),
+        (False, "cut the connection", FailureKind.CUT),
+    ],
+)
+async def test_a_load_that_broke_off_at_a_silent_host_broke_since_it_hung(
+    monkeypatch: pytest.MonkeyPatch, is_silent: bool, words: str, kind: FailureKind
+) -> None:
+    commanded, go_on = asyncio.Event(), asyncio.Event()
+
+    async def breaks(*_: object) -> Instance | None:
+        commanded.set()
+        await go_on.wait()
+        # As the heartbeat of the socket ends it where the host is frozen.
+        raise HostUnreachable("studio cut the connection.", FailureKind.CUT)
+
+    monkeypatch.setattr(SocketClient, "load", breaks)
+    async with (
+        SimHost(sim_config()) as sim,
+        fleet_over(sim) as bench,
+        bench.fleet.host(H).lease(a_wish()) as lease,
+    ):
+        await commanded.wait()
+        if is_silent:
+            monkeypatch.setattr(SocketClient, "inventory", _too_late)
+            await bench.fleet.host(H).probe()
+        go_on.set()
+        with pytest.raises(HostUnreachable, match=words) as raised:
+            async for _ in lease:
+                pass
+        assert raised.value.kind is kind
+
+
 async def test_a_host_too_busy_to_answer_a_probe_keeps_its_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def too_late(_: SocketClient) -> Report:
-        # As its deadline ends it: a real one would be too short for the rest on a busy machine.
-        raise TimeoutError
-
     async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
         async with bench.fleet.host(H).lease(a_wish()) as lease:
             async for _ in lease:
                 pass
-            monkeypatch.setattr(SocketClient, "inventory", too_late)
+            monkeypatch.setattr(SocketClient, "inventory", _too_late)
             await bench.fleet.host(H).probe()
             first = bench.host()
             assert first.state == "up"
