@@ -23,6 +23,7 @@ from bot.domain.errors import Bug, FailureKind, Interrupted, NoCandidates, Unava
 from bot.domain.events import FellBack, Resuming
 from bot.domain.hosts import FleetSnapshot
 from bot.domain.ids import HostName, ModelKey
+from bot.fleet.lease import Elsewhere
 from bot.policy.choice import way_back
 from bot.policy.privacy import LocalOnly
 
@@ -137,6 +138,7 @@ class Answering:
             # The first word came in the very moment of choosing another way: it stands.
             words = "Another way was chosen just as the answer began."
             raise Interrupted(words, FailureKind.CANCELLED)
+        draft.asks()
         if candidate.host is not None:
             if seams := draft.so_far.seams:
                 await draft.emit(Resuming(seams[-1].host, candidate))
@@ -145,6 +147,9 @@ class Answering:
                 await self._hosts.serve(
                     candidate.host, candidate, kept, draft, max_wait_s=max_wait_s, is_last=is_last
                 )
+            except Elsewhere as better:
+                draft.left(candidate, better)
+                raise
             except Unavailable as failed:
                 # Mostly the asker's own Stop, which ends this turn in the loop's next step: it was
                 # told, stored and logged as the host's failure.

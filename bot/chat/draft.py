@@ -51,7 +51,7 @@ class Draft:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._loop = asyncio.get_running_loop()
-        self._opened_at = self._loop.time()
+        self._opened_at = self._asked_at = self._loop.time()
         self._sent_at: float | None = None
         self._first_at: float | None = None
         self._spoke_at: float | None = None
@@ -123,17 +123,20 @@ class Draft:
         told = f"{what} after {self._loop.time() - self._opened_at:.0f} s"
         self.so_far = replace(self.so_far, presses=(*self.so_far.presses, told))
 
+    def asks(self) -> None:
+        """A candidate is turned to: how long it takes to fail or be left counts from here."""
+        self._asked_at = self._loop.time()
+
     def granted(self, candidate: Candidate, queue_s: float = 0.0, load_s: float = 0.0) -> None:
         """The right to ask a candidate was given, after so many seconds of waiting and loading."""
         # The one before may have been left by choice, in the middle of its reasoning.
         self._begin_anew()
-        timing = self.so_far.timing
         self.so_far = replace(
             self.so_far,
             model=candidate.model,
             host=candidate.host,
             provider=candidate.provider,
-            timing=replace(timing, queue_s=timing.queue_s + queue_s, load_s=timing.load_s + load_s),
+            timing=Timing(queue_s=queue_s, load_s=load_s),
         )
 
     def sent(self) -> None:
@@ -203,10 +206,13 @@ class Draft:
 
     def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """A candidate could not serve; its reasoning, if any, is dropped with it."""
-        attempt = Rejection.of(candidate, error)
+        attempt = Rejection.of(candidate, error, self._loop.time() - self._asked_at)
+        # The same one may be asked again.
+        self.asks()
         self.so_far = replace(
             self.so_far,
             attempts=(*self.so_far.attempts, attempt),
+            timing=Timing(),
             model=None,
             host=None,
             provider=None,
@@ -214,6 +220,11 @@ class Draft:
             finish="stop",
         )
         self._begin_anew()
+
+    def left(self, candidate: Candidate, why: Unavailable) -> None:
+        """A candidate did not fail, and was left for another that was sooner by then."""
+        gone = Rejection.of(candidate, why, self._loop.time() - self._asked_at)
+        self.so_far = replace(self.so_far, left=(*self.so_far.left, gone))
 
     def receipt(self, finish: FinishReason | None = None) -> Receipt:
         """The receipt of the whole answer as things stand.
@@ -261,8 +272,13 @@ class Draft:
             # An answer that was thought away was thinking to its end.
             thinking_s = (self._spoke_at or self._last_at) - self._first_at
             first_token_s = None if self._sent_at is None else self._first_at - self._sent_at
+        until_asked_s = 0.0
+        if self._sent_at is not None:
+            waited_s = self._sent_at - self._opened_at
+            until_asked_s = max(0.0, waited_s - timing.queue_s - timing.load_s)
         timing = replace(
             timing,
+            until_asked_s=until_asked_s,
             first_token_s=first_token_s,
             thinking_s=thinking_s,
             generation_s=generation_s,

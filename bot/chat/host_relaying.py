@@ -108,8 +108,7 @@ class HostRelaying:
                 is_granted = True
                 relay.is_loading, relay.lease = False, lease
                 granted = lease.granted
-                relay.queue_s += granted.queue_s
-                relay.load_s += granted.load_s
+                relay.queue_s, relay.load_s = granted.queue_s, granted.load_s
                 # What comes as a whole comes without a word before its end.
                 unsaid = 0 if request.is_stream else _limit(request.fields, granted.instance)
                 tokens = request.prompt_tokens

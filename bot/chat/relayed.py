@@ -125,8 +125,10 @@ class Relay:
     usage: Usage = field(default_factory=Usage)
     """As whoever answered told it."""
     queue_s: float = 0.0
-    """Waited for slots, over all who were asked."""
+    """Waited for a slot, at whoever is asked."""
     load_s: float = 0.0
+    left: list[Rejection] = field(default_factory=list[Rejection])
+    """Hosts that did not fail, and were left for one that was sooner by then."""
     has_written: bool = False
     renews_in_s: float | None = None
     """After how long a spent budget begins anew; infinite where it allows too little even then."""
@@ -168,4 +170,5 @@ class Relay:
         # the model on its disk was given 0 s to load it.
         if self.sent_at is not None and not self.flight.is_waiting:
             self.patient_until += asyncio.get_running_loop().time() - self.sent_at
+        self.queue_s = self.load_s = 0.0
         self.flight.again()

@@ -36,6 +36,7 @@ from bot.domain.errors import (
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
+from bot.fleet.lease import Elsewhere
 from bot.inference.streams import Inference
 from bot.policy.fitness import is_too_old
 from bot.policy.keys import may_ask_for
@@ -198,14 +199,18 @@ class Relaying:
             since = candidate.since
             began_at = asyncio.get_running_loop().time() if since is None else since
             left_s = max(0.0, relay.patient_until - began_at)
-            await self._by_host.serve(
-                candidate.host,
-                candidate,
-                replace(wish, model_key=candidate.model, max_wait_s=left_s, since=since),
-                relay,
-                is_last=is_last,
-                replan=lambda: without(routed()[0], broken),
-            )
+            try:
+                await self._by_host.serve(
+                    candidate.host,
+                    candidate,
+                    replace(wish, model_key=candidate.model, max_wait_s=left_s, since=since),
+                    relay,
+                    is_last=is_last,
+                    replan=lambda: without(routed()[0], broken),
+                )
+            except Elsewhere as better:
+                relay.left.append(Rejection.of(candidate, better))
+                raise
         elif candidate.provider is not None and abroad is not None:
             await relay_by_provider(
                 self._providers,
@@ -226,7 +231,9 @@ class Relaying:
         first, last = relay.first_at, relay.last_at
         if usage.completion_tokens == 0 and relay.deltas:
             usage = replace(usage, completion_tokens=relay.deltas, estimated=True)
+        sent_s = 0.0 if relay.sent_at is None else relay.sent_at - relay.began_at
         timing = Timing(
+            until_asked_s=max(0.0, sent_s - relay.queue_s - relay.load_s),
             queue_s=relay.queue_s,
             load_s=relay.load_s,
             first_token_s=first - relay.sent_at if first and relay.sent_at else None,
@@ -244,6 +251,7 @@ class Relaying:
             is_cost_estimated=relay.tries.is_cost_estimated,
             route=relay.route,
             attempts=tuple(relay.flight.attempts),
+            left=tuple(relay.left),
             choice_reason=request.resolved.model_reason,
         )
         relay.flight.receipt = receipt

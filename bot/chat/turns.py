@@ -596,7 +596,8 @@ class Turns:
         unstored = await self._store_end(turn.id, end)
         if unstored is not None and ending.error is None:
             ending = replace(ending, status="failed", error=unstored)
-        told = foretold(receipt)
+        told, timing = foretold(receipt), receipt.timing
+        first_s = None if timing.first_token_s is None else timing.wait_s
         fields = {
             "turn_id": turn.id,
             "status": str(ending.status),
@@ -604,10 +605,10 @@ class Turns:
             "model": receipt.model,
             "where": receipt.host or receipt.provider,
             "tokens": receipt.usage.completion_tokens,
-            "first_token_s": receipt.timing.first_token_s,
+            "first_token_s": first_s and round(first_s, 3),
             "predicted_s": told and round(told[0], 3),
             "waited_s": told and round(told[1], 3),
-            "total_s": round(receipt.timing.total_s, 3),
+            "total_s": round(timing.total_s, 3),
             "attempts": len(receipt.attempts),
         }
         _log_end(ending.error, fields, "" if ending.by_asker else receipt.cause or ending.reason)

@@ -34,6 +34,8 @@ from bot.policy.placement import CANNOT_LOAD
 from bot.policy.retry import ROWS
 
 _BAR_CELLS = 16
+_TOLD_S = 0.05
+"""Of less, "0.0 s" would be told."""
 
 LATE_SHARE, LEAST_LATE_S = 0.2, 2.0
 """A wait is called late once it is over what was foretold by this share, and these seconds."""
@@ -385,8 +387,9 @@ def candidate_line(candidate: Candidate) -> str:
 
 
 def rejection_line(rejection: Rejection) -> str:
-    """One line of what a route left out."""
-    return f"{rejection.where} (`{rejection.model}`): {rejection.reason}"
+    """One line of what a route left out, or of who was tried and for how long."""
+    spent = f" after {seconds_text(rejection.spent_s)}" if rejection.spent_s >= _TOLD_S else ""
+    return f"{rejection.where} (`{rejection.model}`){spent}: {rejection.reason}"
 
 
 def why_text(turn: Turn, reader: UserId | None = None) -> str:
@@ -414,6 +417,7 @@ def why_text(turn: Turn, reader: UserId | None = None) -> str:
         instead_words(receipt) if turn.reply_text else "",
         by,
         *_listed("Candidates, best first:", map(candidate_line, receipt.route.candidates)),
+        *_listed("Left for one that was sooner:", map(rejection_line, receipt.left)),
         *_listed("Tried and failed:", map(rejection_line, receipt.attempts)),
         *_listed("Left out:", map(rejection_line, receipt.route.rejected)),
         *(f"Pressed: {press}" for press in receipt.presses),
@@ -426,7 +430,9 @@ def why_text(turn: Turn, reader: UserId | None = None) -> str:
     lines.append(_time_line(receipt.timing))
     if (told := foretold(receipt)) is not None:
         predicted_s, actual_s = map(seconds_text, told)
-        lines.append(f"First word: {predicted_s} predicted, {actual_s} in fact")
+        # Who was asked late was not predicted for the whole wait.
+        since = " once asked" if receipt.timing.until_asked_s >= _TOLD_S else ""
+        lines.append(f"First word{since}: {predicted_s} predicted, {actual_s} in fact")
     lines.extend(f"Note: {notice}" for notice in receipt.notices)
     text = "\n".join(filter(None, lines))
     return text if reader in (None, turn.user) else as_others_read(text)
@@ -448,13 +454,14 @@ def _listed(head: str, lines: Iterable[str]) -> list[str]:
 def _time_line(timing: Timing) -> str:
     # A zero tells nothing: three of five parts were `0.0 s` under most answers.
     spent = {
+        "until asked": timing.until_asked_s,
         "queue": timing.queue_s,
         "load": timing.load_s,
         "prefill": timing.first_token_s or 0.0,
         "thinking": timing.thinking_s,
         "generation": timing.generation_s - timing.thinking_s,
     }
-    parts = [f"{what} {seconds_text(s)}" for what, s in spent.items() if s >= 0.05]
+    parts = [f"{what} {seconds_text(s)}" for what, s in spent.items() if s >= _TOLD_S]
     return f"Time: {' · '.join(parts)}" if parts else ""
 
 

@@ -267,6 +267,7 @@ class Timing:
     """The wait of one turn, split; float seconds."""
 
     queue_s: float = 0.0
+    """At whoever answered, as the load."""
     load_s: float = 0.0
     first_token_s: float | None = None
     """From sending the request to the first delta: prefill."""
@@ -274,11 +275,14 @@ class Timing:
     total_s: float = 0.0
     thinking_s: float = 0.0
     """From the first delta to the first word of the answer; part of ``generation_s``."""
+    until_asked_s: float = 0.0
+    """From the question until whoever answered was asked: mostly at others that failed or were
+    left."""
 
     @property
     def wait_s(self) -> float:
         """From the question to the first word."""
-        return self.queue_s + self.load_s + (self.first_token_s or 0.0)
+        return self.until_asked_s + self.queue_s + self.load_s + (self.first_token_s or 0.0)
 
 
 @value
@@ -332,16 +336,19 @@ class Rejection:
     is_cloud: bool = False
     is_beyond: bool = False
     """Does it cost more than a whole limit allows, so that waiting does not help?"""
+    spent_s: float = 0.0
+    """Seconds it was waited for; 0 where it was not asked."""
 
     @classmethod
-    def of(cls, candidate: Candidate, failure: Unavailable) -> Self:
-        """That a candidate was asked and could not."""
+    def of(cls, candidate: Candidate, failure: Unavailable, spent_s: float = 0.0) -> Self:
+        """That a candidate was asked and could not, after so many seconds."""
         return cls(
             candidate.where,
             candidate.model,
             failure.user_message,
             failure.kind,
             is_cloud=candidate.provider is not None,
+            spent_s=spent_s,
         )
 
 
@@ -403,6 +410,8 @@ class Receipt:
     route: Route = Route()
     attempts: tuple[Rejection, ...] = ()
     """Who was asked and failed, in order."""
+    left: tuple[Rejection, ...] = ()
+    """Who did not fail, and was left since another was sooner by then; why, in order."""
     choice_reason: str = ""
     """Why this persona and model: ``chosen for this channel``."""
     notices: tuple[str, ...] = ()

@@ -9,17 +9,21 @@ from typing import Self
 
 from bot.domain.chat import Candidate, Endpoint
 from bot.domain.errors import BotError, Bug, FailureKind, HostUnreachable, Unavailable
-from bot.domain.events import Progress
+from bot.domain.events import Loading, Progress
 from bot.domain.hosts import HostConfig, Wish
 from bot.fleet.effects import Grant, Refuse, Tell
+from bot.fleet.progress import stands_still_text
 from bot.fleet.queue import Ticket
 
 
 class Elsewhere(Unavailable):
-    """No failure: another host is clearly sooner by now."""
+    """No failure: another host is clearly sooner by now.
 
-    def __init__(self, candidate: Candidate) -> None:
-        super().__init__(f"{candidate.where} is sooner by now.", FailureKind.BUSY)
+    ``why`` is said where there is more to it.
+    """
+
+    def __init__(self, candidate: Candidate, why: str = "") -> None:
+        super().__init__(why or f"{candidate.where} is sooner by now.", FailureKind.BUSY)
         self.candidate = candidate
 
 
@@ -63,7 +67,9 @@ class Lease:
         self.ticket = ticket
         self.wish = wish
         self.grant: Grant | None = None
-        self._elsewhere: Candidate | None = None
+        self._elsewhere: Elsewhere | None = None
+        self._step: Progress | None = None
+        """The newest that was told."""
         self.shared_at = math.inf
         """From when on its host did other work beside."""
         self.shares = 1
@@ -123,7 +129,7 @@ class Lease:
             if self.grant is not None:
                 raise StopAsyncIteration
             if self._elsewhere is not None:
-                raise Elsewhere(self._elsewhere)
+                raise self._elsewhere
             try:
                 async with asyncio.timeout_at(self._deadline):
                     await self._news.wait()
@@ -135,7 +141,11 @@ class Lease:
 
     def leave_for(self, candidate: Candidate) -> None:
         """Another host is clearly sooner: the wait here ends, unless it has been granted."""
-        self._elsewhere = replace(candidate, since=self.began_at)
+        step, why = self._step, ""
+        # Why it is sooner: "studio-1 is sooner by now" hid that the host here had hung.
+        if isinstance(step, Loading) and step.stands_s is not None:
+            why = stands_still_text(self._config.name, step.fraction)
+        self._elsewhere = Elsewhere(replace(candidate, since=self.began_at), why)
         self._news.set()
 
     def heard(self, news: Grant | Refuse | Tell) -> None:
@@ -146,6 +156,7 @@ class Lease:
                 if self._steps and type(self._steps[-1]) is type(step):
                     self._steps.pop()
                 self._steps.append(step)
+                self._step = step
             case Grant():
                 self.grant = news
             case Refuse(error=error):

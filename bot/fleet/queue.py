@@ -31,6 +31,8 @@ class Waiter:
     ticket: Ticket
     wish: Wish
     asked_at: float
+    """When it began to wait, here or elsewhere; places in the line go by it."""
+    came_at: float
     is_joined: bool = False
     """Will the load under way serve them?"""
     load_began: float | None = None

@@ -288,7 +288,8 @@ class Scheduler:
         if (waiting := len(self._queue.waiters)) >= self.config.max_waiting:
             text = f"{name} has {waiting} waiting already and takes no more for now."
             return (Refuse(ticket, Unavailable(text, FailureKind.BUSY)),)
-        waiter = self._queue.waiters[ticket] = Waiter(ticket, wish, min(now, wish.since or now))
+        waiter = Waiter(ticket, wish, min(now, wish.since or now), now)
+        self._queue.waiters[ticket] = waiter
         # 2. The common case of a hundred at once for one cold model: the others, who hear the
         # number of waiters with the next progress, need not be looked at for each of them.
         if self.load is not None and self._joins(waiter, self.load, now):
@@ -452,7 +453,8 @@ class Scheduler:
             own = replace(own, idle_ttl_s=ttl_s)
             self.residents.adopt(own)
             self._out.append(own)
-        total_s = now - waiter.asked_at
+        # Not what it waited elsewhere: a host that had hung there was told as a queue here.
+        total_s = now - waiter.came_at
         load_s = min(waiter.load_s, total_s)
         # As it was: what its slots held before tells what is to be read.
         instance = resident.view(is_wanted=False, models=self._models)

@@ -204,10 +204,11 @@ class Metrics(Collector):
         if (timed := used.timed).tokens > 1:
             self._per_token.add(timed.seconds / (timed.tokens - 1), model, where)
         self._queue.add(timing.queue_s, where)
-        # What failed before is no work of Lantern's own, and a silence before a cut is not either.
-        if flight.outcome == "done" and not flight.attempts:
-            own_s = timing.total_s - timing.wait_s - timing.generation_s
-            self._overhead.add(max(0.0, own_s))
+        # What failed or was left before is no work of Lantern's own, and a silence before a cut is
+        # not either.
+        if flight.outcome == "done" and not (flight.attempts or used.left):
+            waited_s = timing.wait_s - timing.until_asked_s
+            self._overhead.add(max(0.0, timing.total_s - waited_s - timing.generation_s))
         counts = {
             "input": usage.prompt_tokens,
             "output": usage.completion_tokens,

@@ -163,6 +163,7 @@ def ended_object(flight: Flight, began: str, status: int) -> Object:
         "status": status,
         "inputTokens": usage.prompt_tokens if usage else None,
         "cachedTokens": usage.cached_tokens if usage else None,
+        "untilAskedSeconds": _rounded(timing.until_asked_s) if timing else None,
         "queueSeconds": _rounded(timing.queue_s) if timing else None,
         "loadSeconds": _rounded(timing.load_s) if timing else None,
         "costUsd": used.cost_micro_usd / 1e6 if used else 0.0,

@@ -41,6 +41,7 @@ from bot.domain.ids import (
     UserId,
 )
 from bot.domain.personas import Persona, Sampling
+from bot.fleet.lease import Elsewhere
 from bot.policy.context import Fitted
 from bot.policy.privacy import Consent, LocalOnly
 
@@ -196,7 +197,12 @@ async def test_each_failure_is_told_logged_and_written_down() -> None:
         await scene.play(job_of(STUDIO, ZAI))
     assert scene.told == [FellBack(STUDIO, "It was load failed."), TextDelta("Because.")]
     (attempt,) = scene.draft.so_far.attempts
-    assert attempt == Rejection("studio", QWEN, "It was load failed.", FailureKind.LOAD_FAILED)
+    assert (attempt.where, attempt.model, attempt.reason, attempt.kind) == (
+        "studio",
+        QWEN,
+        "It was load failed.",
+        FailureKind.LOAD_FAILED,
+    )
     assert logs == [
         {
             "event": "candidate failed",
@@ -207,6 +213,18 @@ async def test_each_failure_is_told_logged_and_written_down() -> None:
             "reason": "It was load failed.",
         }
     ]
+
+
+async def test_a_host_left_for_one_that_is_sooner_is_written_down_and_is_no_failure() -> None:
+    async def hangs(_: Draft, __: Override) -> None:
+        raise Elsewhere(LAPTOP, "studio stands still.")
+
+    scene = Scene(studio=hangs)
+    await scene.play(job_of(STUDIO, LAPTOP))
+    (left,) = scene.draft.so_far.left
+    assert (left.where, left.reason) == ("studio", "studio stands still.")
+    assert scene.draft.so_far.attempts == ()
+    assert scene.told == [TextDelta("Because.")]
 
 
 async def test_without_another_host_an_answer_ends_where_its_host_was_lost() -> None:

@@ -8,7 +8,7 @@ import pytest
 from virtual_time import play
 
 from bot.chat.draft import Draft
-from bot.domain.chat import Candidate, Message, Seam, Timing, Usage
+from bot.domain.chat import Candidate, Message, Receipt, Seam, Timing, Usage
 from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.events import Notice, ReasoningDelta, Silence, StreamEnd, TextDelta, TurnEvent
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName
@@ -37,7 +37,7 @@ async def test_what_a_candidate_left_by_choice_had_begun_is_not_the_next_ones() 
     receipt = draft.receipt()
     assert draft.reasoning == ""
     assert receipt.timing.first_token_s is None
-    assert (receipt.timing.queue_s, receipt.timing.load_s) == (4.0, 2.0)
+    assert (receipt.timing.queue_s, receipt.timing.load_s) == (3.0, 0.0)
     assert receipt.usage == Usage(completion_tokens=1, estimated=True)
     assert told == [ReasoningDelta("Let me see."), TextDelta("Hello.")]
 
@@ -143,6 +143,39 @@ async def test_of_a_failed_candidate_the_attempt_stays_and_nothing_else() -> Non
     assert (receipt.usage, receipt.finish, draft.reasoning) == (Usage(), "stop", "")
 
 
+def test_what_was_waited_for_others_is_told_of_each_and_is_part_of_the_wait() -> None:
+    async def story() -> Receipt:
+        draft, _ = drafted()
+        await asyncio.sleep(0.5)
+        draft.asks()
+        await asyncio.sleep(8.0)
+        draft.left(NEXT, Unavailable("next stands still.", FailureKind.BUSY))
+        draft.asks()
+        await asyncio.sleep(3.0)
+        draft.granted(HERE, 1.0, 2.0)
+        draft.sent()
+        await asyncio.sleep(27.0)
+        draft.failed(HERE, Unavailable("studio hangs.", FailureKind.TIMEOUT))
+        await asyncio.sleep(2.0)
+        # Asked once more.
+        draft.failed(HERE, Unavailable("studio is away.", FailureKind.CUT))
+        draft.asks()
+        await asyncio.sleep(10.0)
+        draft.granted(AWAY, 4.0, 6.0)
+        draft.sent()
+        await asyncio.sleep(0.25)
+        await draft.hear(TextDelta("Hello."))
+        return draft.receipt()
+
+    receipt = play(story())
+    (left,) = receipt.left
+    assert (left.where, left.reason, left.spent_s) == (NEXT.where, "next stands still.", 8.0)
+    assert [attempt.spent_s for attempt in receipt.attempts] == [30.0, 2.0]
+    timing = receipt.timing
+    assert (timing.until_asked_s, timing.queue_s, timing.load_s) == (40.5, 4.0, 6.0)
+    assert timing.wait_s == timing.total_s == 50.75
+
+
 async def test_of_a_failed_provider_the_attempt_is_the_clouds_and_nothing_else_stays() -> None:
     draft, _ = drafted()
     draft.granted(AWAY)
@@ -244,7 +277,7 @@ def test_of_an_answer_by_two_hosts_the_wait_is_the_firsts_and_the_rest_is_of_bot
         assert receipt.timing == Timing(1.0, 2.0, 4.0, 5.0, 14.0, 1.0)
         assert receipt.tokens_per_s == 43 / 5.0
         assert part.usage == Usage(90, 40, 30, 4)
-        assert part.timing == Timing(12.0, 14.0, 3.0, 2.0, 14.0, 0.0)
+        assert part.timing == Timing(7.0, 8.0, 3.0, 2.0, 14.0, 0.0)
 
     play(story())
 

@@ -63,6 +63,9 @@ async def test_a_question_moves_from_a_host_that_hangs_to_an_idle_twin(
         said = await answered_by_two(home, CHAT)
         (fallback,) = said.fallbacks
         assert "hangs" in fallback.reason
+        # The small print tells the wait as its asker saw it, and `/why` where it went.
+        (attempt,), timing = said.receipt.attempts, said.receipt.timing
+        assert timing.wait_s > timing.until_asked_s >= attempt.spent_s > 0.0
 
 
 async def test_a_question_moves_from_a_host_that_hangs_to_one_that_loads_first(

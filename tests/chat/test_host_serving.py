@@ -542,6 +542,30 @@ def test_nobody_is_told_of_a_line_while_another_host_is_clearly_sooner(
     assert asked_again == (SOON if since is not None else None)
 
 
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        (Queued(STUDIO, QWEN, 1), "laptop is sooner by now."),
+        (Loading(STUDIO, QWEN, 0.23, 4.0), "laptop is sooner by now."),
+        (
+            Loading(STUDIO, QWEN, 0.23, None, stands_s=8.0),
+            "studio stands still at 23% of its load.",
+        ),
+    ],
+)
+def test_whoever_leaves_for_another_host_knows_what_hung_here(step: Progress, why: str) -> None:
+    async def leaves() -> None:
+        lease = lease_of(Wish(QWEN))
+        lease.heard(Tell(lease.ticket, step))
+        lease.leave_for(THERE)
+        async for _ in lease:
+            pass
+
+    with pytest.raises(Elsewhere) as raised:
+        play(leaves())
+    assert raised.value.user_message == why
+
+
 def test_a_question_in_a_line_is_left_for_whom_its_job_finds_sooner() -> None:
     lab = Lab(steps=((5.0, Queued(STUDIO, QWEN, 1)),))
     with pytest.raises(Elsewhere):

@@ -48,7 +48,7 @@ from bot.domain.errors import (
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Wish
 from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
-from bot.fleet.lease import Lease
+from bot.fleet.lease import Elsewhere, Lease
 from bot.inference.streams import Inference
 from bot.policy.privacy import CloudConsent, Consent, LocalOnly
 
@@ -493,6 +493,19 @@ def test_an_answer_is_noted_with_who_gave_it_and_how_long_it_took() -> None:
     assert news[-1].receipt is receipt
     assert {flight.route for flight in news} == {receipt.route}
     assert (news[0].form, news[0].model, news[0].is_stream) == ("chat", QWEN, True)
+
+
+def test_what_was_waited_at_a_host_that_was_left_is_a_part_of_the_wait() -> None:
+    async def stands(relay: Relay) -> None:
+        await asyncio.sleep(8.0)
+        raise Elsewhere(THERE, "studio stands still at 23% of its load.")
+
+    receipt = play(lab_of(HERE, THERE, acts=(stands,)).ask())
+    assert [(left.where, left.reason) for left in receipt.left] == [
+        ("studio", "studio stands still at 23% of its load.")
+    ]
+    timing = receipt.timing
+    assert (receipt.attempts, timing.until_asked_s, timing.wait_s) == ((), 8.0, 10.0)
 
 
 @pytest.mark.parametrize(

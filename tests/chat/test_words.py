@@ -349,6 +349,32 @@ def test_why_shows_route_rejections_attempts_and_the_split_of_the_wait() -> None
         assert part in text
 
 
+def test_why_tells_what_was_lost_at_a_host_that_hung_and_the_small_print_the_whole_wait() -> None:
+    lazy = Rejection("attic", QWEN, "attic stands still at 23% of its load.", spent_s=8.1)
+    hung = Rejection("laptop", QWEN, "laptop said nothing for 20 s: it hangs.", spent_s=22.0)
+    soon = Rejection("cellar", QWEN, "cellar is off.", spent_s=0.01)
+    receipt = Receipt(
+        SAGE,
+        model=QWEN,
+        host=STUDIO,
+        timing=Timing(load_s=6, first_token_s=0.4, generation_s=1, until_asked_s=30.1),
+        route=Route((Candidate(QWEN, host=STUDIO, seconds=5.0),)),
+        left=(lazy,),
+        attempts=(hung, soon),
+    )
+    text = why_text(_turn(receipt))
+    assert "· 36 s to first token" in text
+    assert text.splitlines()[-7:] == [
+        "Left for one that was sooner:",
+        "• attic (`qwen/qwen3-8b`) after 8.1 s: attic stands still at 23% of its load.",
+        "Tried and failed:",
+        "• laptop (`qwen/qwen3-8b`) after 22 s: laptop said nothing for 20 s: it hangs.",
+        "• cellar (`qwen/qwen3-8b`): cellar is off.",
+        "Time: until asked 30 s · load 6.0 s · prefill 0.4 s · generation 1.0 s",
+        "First word once asked: 5.0 s predicted, 6.4 s in fact",
+    ]
+
+
 def test_why_tells_who_answered_from_who_was_only_asked_and_what_was_paid_for_nothing() -> None:
     off = Route(rejected=(Rejection("studio", QWEN, "away", FailureKind.CONNECT, "off"),))
     zai = ProviderName("zai")

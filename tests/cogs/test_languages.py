@@ -392,12 +392,14 @@ def lines_people_meet() -> Iterator[str]:
                   "chosen by you here (`/model auto` goes back)")  # fmt: skip
     receipt = Receipt(
         persona=PersonaName("sage"), model=qwen, host=HostName("alpha"), route=route,
-        attempts=(out,), choice_reason="the configured default", finish="length",
+        attempts=(replace(out, spent_s=62.0),), left=(replace(full, spent_s=8.1),),
+        choice_reason="the configured default", finish="length",
         usage=Usage(prompt_tokens=1200, completion_tokens=2048), notices=("zai was asked again.",),
         seams=(Seam(HostName("beta"), "beta went away.", 120, 1.4),),
-        timing=Timing(1.2, load_s=130.0, first_token_s=0.5, generation_s=9.0, thinking_s=4.0),
+        timing=Timing(1.2, 130.0, 0.5, generation_s=9.0, thinking_s=4.0, until_asked_s=63.0),
     )  # fmt: skip
     yield words.why_text(stored_turn("Hello.", receipt=receipt))
+    yield "First word once asked: 4.8 s predicted, 6.5 s in fact"
     yield words.footer(receipt)
     yield words.blind_text(qwen, cloud)
     for kind, brief in BRIEFLY.items():

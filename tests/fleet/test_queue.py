@@ -14,7 +14,9 @@ users = st.lists(st.sampled_from("abcd"), min_size=1, max_size=12)
 
 def add(queue: Queue, number: int, user: str) -> None:
     ticket = Ticket(number)
-    queue.waiters[ticket] = Waiter(ticket, Wish(ModelKey("one"), user=user), float(number))
+    queue.waiters[ticket] = Waiter(
+        ticket, Wish(ModelKey("one"), user=user), float(number), float(number)
+    )
 
 
 def queue_of(names: list[str]) -> Queue:
@@ -71,7 +73,7 @@ def test_turns_are_forgotten_of_those_who_neither_wait_nor_hold(
 
 
 def test_nobody_waits_longer_than_they_may_but_for_their_own_load() -> None:
-    waiter = Waiter(Ticket(1), Wish(ModelKey("one"), max_wait_s=8.0), 0.0)
+    waiter = Waiter(Ticket(1), Wish(ModelKey("one"), max_wait_s=8.0), 0.0, 0.0)
     assert not waiter.is_overdue(7.9)
     assert waiter.is_overdue(8.0)
     waiter.begin_load(5.0)
@@ -87,7 +89,7 @@ def test_at_a_host_the_more_urgent_goes_first_and_passes_others_so_often() -> No
     gone: list[str] = []
     for number in range(1, 9):
         wish = Wish(ModelKey("one"), user=f"urgent{number}", priority="high")
-        queue.waiters[Ticket(number)] = Waiter(Ticket(number), wish, float(number))
+        queue.waiters[Ticket(number)] = Waiter(Ticket(number), wish, float(number), float(number))
         first = queue.turns({})[0]
         queue.served(first)
         gone.append(first.wish.user)
