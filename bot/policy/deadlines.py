@@ -45,7 +45,9 @@ LOAD_FACTOR = 2.0
 
 def doubt_s(prompt_tokens: int, speed: Speed, beside: int) -> float:
     """Silence after a request that is longer than reading takes; arguments as for the limit."""
-    return DOUBT_S + _reading_s(prompt_tokens, speed, beside)
+    # It costs only a question at the host: one that was never measured and hung with 9,000 tokens
+    # was not asked whether it is there for six minutes.
+    return DOUBT_S + _reading_s(prompt_tokens, speed, beside, FASTEST_TOKENS_PER_S)
 
 
 def first_word_s(
@@ -65,7 +67,8 @@ def first_word_s(
     is_plain = speed.prefill_tokens_per_s is None or is_deaf
     factor = 1.0 if is_plain else READ_FACTOR
     least_s = min(LEAST_ALONE_S, max(LEAST_DEAF_S if is_deaf else LEAST_BESIDE_S, other_s))
-    return min(MOST_FIRST_S, least_s + factor * _reading_s(prompt_tokens, speed, beside))
+    assumed = FASTEST_TOKENS_PER_S if is_deaf else SLOWEST_TOKENS_PER_S
+    return min(MOST_FIRST_S, least_s + factor * _reading_s(prompt_tokens, speed, beside, assumed))
 
 
 def is_soon(other_s: float) -> bool:
@@ -83,9 +86,8 @@ def is_deaf(asked_s: float, probe_timeout_s: float) -> bool:
     return asked_s >= max(DEAF_S, probe_timeout_s)
 
 
-def _reading_s(prompt_tokens: int, speed: Speed, beside: int) -> float:
-    measured = speed.prefill_tokens_per_s
-    per_s = SLOWEST_TOKENS_PER_S if measured is None else min(measured, FASTEST_TOKENS_PER_S)
+def _reading_s(prompt_tokens: int, speed: Speed, beside: int, assumed: float) -> float:
+    per_s = min(speed.prefill_tokens_per_s or assumed, FASTEST_TOKENS_PER_S)
     return prompt_tokens * (1 + beside) / per_s
 
 

@@ -86,6 +86,7 @@ from bot.fleet.reading import Doubts, HostReader
 from bot.policy.context import CONTINUE_TEXT, message_tokens
 from bot.policy.deadlines import (
     DOUBT_S,
+    FASTEST_TOKENS_PER_S,
     LEAST_ALONE_S,
     LEAST_BESIDE_S,
     LEAST_DEAF_S,
@@ -462,7 +463,9 @@ def test_how_long_reading_takes_is_told_where_it_was_measured(prefill: float | N
     play(lab_serves(lab, job_of(prompt_tokens=60)))
     (reading,) = [event for event in lab.told if isinstance(event, Reading)]
     expected_s = None if prefill is None else 3.0
-    assert reading == Reading(HERE, 60, expected_s, DOUBT_S + (expected_s or 2.4))
+    assert reading == Reading(
+        HERE, 60, expected_s, DOUBT_S + (expected_s or 60 / FASTEST_TOKENS_PER_S)
+    )
 
 
 # --- the lease -----------------------------------------------------------------------------------
@@ -716,7 +719,9 @@ def test_how_long_a_host_may_be_silent_is_judged_by_all_that_runs_beside(
             lab.host.confirm.assert_awaited_once_with(lease)
         return found
 
-    first_s, once_s = LEAST_ALONE_S + read_s, read_s / (READ_FACTOR if here.speeds else 1.0)
+    # One that was never measured is asked as if it were fast, which costs it little.
+    once_s = read_s / READ_FACTOR if here.speeds else 100 / FASTEST_TOKENS_PER_S
+    first_s = LEAST_ALONE_S + read_s
     beside = max(0, sum(i.leases for i in here.instances) - 1)
     rate = QUICK.tokens_per_s if here.speeds else SLOWEST_ANSWER_PER_S
     for unsaid, more_s in (0, 0.0), (80, UNSAID_FACTOR * 80 * (1 + beside) / (rate or 0.0)):

@@ -25,7 +25,7 @@ NEVER = math.inf
         # A short question is not waited for long where another is free, nor for ever where not.
         (30, 500.0, 0, 0.1, 20.6, 10.12),
         (30, 500.0, 0, NEVER, 90.6, 90.6),
-        (30, None, 0, 0.1, 21.2, 11.2),
+        (30, None, 0, 0.1, 21.2, 10.12),
         (0, None, 0, 0.1, 20.0, 10.0),
         # Nor where another would have to load first: as long as that takes, at the most.
         (30, 500.0, 0, 4.5, 20.6, 10.12),
@@ -33,16 +33,18 @@ NEVER = math.inf
         (30, 500.0, 0, 60.0, 60.6, 60.12),
         (30, 500.0, 0, 90.0, 90.6, 90.6),
         (30, 500.0, 0, 200.0, 90.6, 90.6),
-        # A long one is: five minutes of reading 20,000 tokens are honest, measured or not.
+        # A long one is: five minutes of reading 20,000 tokens are honest, measured or not; but not
+        # of one that was never measured and tells nothing of itself, where another does.
         (20_000, 66.0, 0, 0.1, 900.0, 10 + 20_000 / 66),
-        (20_000, None, 0, 0.1, 820.0, 810.0),
+        (20_000, None, 0, 0.1, 820.0, 90.0),
+        (20_000, None, 0, NEVER, 890.0, 890.0),
         # A host that knew most of the last prompts looks faster than it is.
         (20_000, 40_000.0, 0, 0.1, 420.0, 90.0),
         (20_000, 250.0, 0, 0.1, 420.0, 90.0),
         (1_000, 100.0, 0, 0.1, 70.0, 20.0),
         # Others may be read before.
         (1_000, 100.0, 2, 0.1, 170.0, 40.0),
-        (1_000, None, 1, 0.1, 100.0, 90.0),
+        (1_000, None, 1, 0.1, 100.0, 18.0),
         # A small machine that reads has no time for a probe, and nobody else is there.
         (20_000, 66.0, 0, NEVER, 900.0, 900.0),
         (10**9, 1.0, 9, NEVER, 900.0, 900.0),
@@ -60,7 +62,7 @@ def test_the_first_word_is_due_by_the_prompt_the_hosts_own_speed_and_who_could_i
     ("tokens", "prefill", "beside", "seconds"),
     [
         (0, None, 0, 5.0),
-        (1_000, None, 0, 45.0),
+        (1_000, None, 0, 9.0),
         (1_000, 100.0, 0, 15.0),
         (1_000, 100.0, 2, 35.0),
         (20_000, 40_000.0, 0, 85.0),
