@@ -128,7 +128,8 @@ SELECT (at_ms - :since_ms) / 3600000 AS nth,
     sum(cost_micro_usd) AS cost_micro_usd,
     coalesce(sum(json_extract(wait, '$.timing.queue_s')) / count(wait), 0.0) AS queue_s,
     coalesce(sum(json_extract(wait, '$.timing.load_s')) / count(wait), 0.0) AS load_s,
-    coalesce(sum(json_extract(wait, '$.timing.first_token_s')) / count(wait), 0.0) AS reading_s
+    coalesce(sum(json_extract(wait, '$.timing.first_token_s')) / count(wait), 0.0) AS reading_s,
+    coalesce(sum(json_extract(wait, '$.timing.until_asked_s')) / count(wait), 0.0) AS others_s
 FROM (
     SELECT ledger.*, iif(is_answer, receipt, NULL) AS wait
     FROM ledger LEFT JOIN turn ON turn.id = ledger.turn

@@ -741,7 +741,7 @@ async def test_the_last_day_is_told_by_hours_of_the_clock_with_what_was_waited_f
         stored = new_turn(turn)
         await turns.begin(stored)
         free = FreeTurn(stored.id, "local", "studio", GLM, USAGE, "ada", where, 0.5, 1.0)
-        timing = Timing(queue_s=1.0, load_s=load_s, first_token_s=0.5)
+        timing = Timing(1.0, load_s, 0.5, until_asked_s=2 * load_s)
         receipt = Receipt(SAGE, GLM, timing=timing)
         await turns.finish(stored.id, "done", "Hi.", "", receipt, ledger.free_line(free))
 
@@ -763,7 +763,7 @@ async def test_the_last_day_is_told_by_hours_of_the_clock_with_what_was_waited_f
     assert [line.nth for line in day.hours] == list(range(24))
     told = {line.nth: line for line in day.hours if line != HourLine(line.nth)}
     assert sorted(told) == [21, 23]
-    assert told[21] == HourLine(21, 2, 0, 0, 450, 100, 1.0, 1.5, 0.5)
+    assert told[21] == HourLine(21, 2, 0, 0, 450, 100, 1.0, 1.5, 0.5, 3.0)
     # A call that was paid and brought no answer.
     assert told[23] == HourLine(23, 0, 0, 0, 150, 700)
 
