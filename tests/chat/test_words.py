@@ -373,6 +373,11 @@ def test_why_tells_what_was_lost_at_a_host_that_hung_and_the_small_print_the_who
         "Time: until asked 30 s · load 6.0 s · prefill 0.4 s · generation 1.0 s",
         "First word once asked: 5.0 s predicted, 6.4 s in fact",
     ]
+    own = replace(receipt, timing=replace(receipt.timing, until_asked_s=0.4))
+    assert why_text(_turn(own)).splitlines()[-2:] == [
+        "Time: load 6.0 s · prefill 0.4 s · generation 1.0 s",
+        "First word: 5.0 s predicted, 6.4 s in fact",
+    ]
 
 
 def test_why_tells_who_answered_from_who_was_only_asked_and_what_was_paid_for_nothing() -> None:
