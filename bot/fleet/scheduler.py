@@ -101,7 +101,7 @@ from bot.fleet.speeds import History
 from bot.policy.breaker import Breaker
 from bot.policy.deadlines import WORDLESS_S
 from bot.policy.demand import lately_needed
-from bot.policy.fairness import is_worth_a_swap
+from bot.policy.fairness import swap_due_s
 from bot.policy.placement import (
     Hopeless,
     Placement,
@@ -175,6 +175,8 @@ class Scheduler:
         self._answered: dict[Ticket, Wish] = {}
         """What each lease answers; none of a load ahead."""
         self._kept_free: frozenset[InstanceRef] = frozenset()
+        self._dues: dict[ModelKey, float] = {}
+        """Of models waited for that need others to make way: in how many seconds they will."""
         """What a turn that was passed over for too long waits for."""
         self._decided_at = 0.0
         self._out: list[Effect] = []
@@ -380,6 +382,7 @@ class Scheduler:
     def _grant_slots(self, now: float) -> None:
         """Step 3: every free slot there is, in turn."""
         turns = [(waiter, self._usable(waiter.wish)) for waiter in self._turns()]
+        self._dues.clear()
         passed_over, needed = self._passed_over(turns, now)
         self._kept_free = needed
         kept_free: frozenset[InstanceRef] = frozenset()
@@ -413,22 +416,29 @@ class Scheduler:
             ahead.update(resident.reference for resident in usable)
             if usable or waiter.is_joined or waiter.wish.purpose in GUESSES:
                 continue
-            placed = self._placed(waiter.wish, ahead, now)
-            if isinstance(placed, Placement) and self._is_worth_a_swap([waiter], placed, now):
+            placed, key = self._placed(waiter.wish, ahead, now), waiter.wish.model_key
+            if not isinstance(placed, Placement):
+                continue
+            due_s = self._swap_due_s([waiter], placed, now)
+            self._dues[key] = min(due_s, self._dues.get(key, due_s))
+            if not due_s:
                 needed = placed.waits_for or placed.evict
                 return waiter, frozenset(map(reference_of, needed))
         return None, frozenset()
 
-    def _is_worth_a_swap(self, waiters: Iterable[Waiter], placed: Placement, now: float) -> bool:
-        """As ``policy.fairness.is_worth_a_swap``, for any of these who wait for one model."""
+    def _swap_due_s(self, waiters: Iterable[Waiter], placed: Placement, now: float) -> float:
+        """As ``policy.fairness.swap_due_s``, for any of these who wait for one model."""
         key, leaving = placed.order.model_key, (*placed.evict, *placed.waits_for)
         # Since what is to leave has come: while it was loaded it let nobody pass, and who stood in
         # line for it meanwhile would each have had a load of their own, one answer to a swap.
         came_at = max((self.residents.all[reference_of(i)].since for i in leaving), default=0.0)
-        together_s = sum(now - max(w.asked_at, came_at) for w in self._without_instance(key))
+        waited_s = [now - max(w.asked_at, came_at) for w in self._without_instance(key)]
+        together_s, waiting = sum(waited_s), len(waited_s)
         swap_s = self._load_s(key) + sum(self._load_s(i.model_key) for i in leaving)
-        return any(
-            is_worth_a_swap(now - max(w.asked_at, came_at), together_s, swap_s, w.wish.max_wait_s)
+        return min(
+            swap_due_s(
+                now - max(w.asked_at, came_at), together_s, waiting, swap_s, w.wish.max_wait_s
+            )
             for w in waiters
         )
 
@@ -487,7 +497,7 @@ class Scheduler:
                 case Placement(waits_for=busy) as placed if busy:
                     # 6b. Beyond the patience of any who wait for it nobody else's load may take the
                     # room: the first of them may have more than those behind.
-                    if self._is_worth_a_swap(self._without_instance(key), placed, now):
+                    if not self._swap_due_s(self._without_instance(key), placed, now):
                         return
                 case Placement(order=order, evict=()):
                     # 6c.
@@ -1078,30 +1088,45 @@ class Scheduler:
             left_s = None if load.is_stopping else news.seconds_left
         among: dict[ModelKey, int] = {}
         begins: dict[ModelKey, float | None] = {}
+        due_s = math.inf
         for number, waiter in enumerate(self._turns(), start=1):
             key = waiter.wish.model_key
-            among[key] = among.get(key, 0) + 1
+            among[key] = place = among.get(key, 0) + 1
             if waiter.is_joined:
                 continue
-            usable = self._usable(waiter.wish)
-            if key not in begins:
-                begins[key] = None
-                if not usable and left_s is not None:
-                    begins[key] = float(math.ceil(left_s)) or None
-                    seconds, basis = self._history.load_s(key, self._models.get(key))
-                    left_s = None if basis == "a guess" else left_s + seconds
-            place, begins_s = (among[key], None) if usable else (number, begins[key])
-            self._tell(waiter, self._queued(key, usable, place, begins_s, now))
+            if usable := self._usable(waiter.wish):
+                turn_s = self._history.speeds.get(key, UNTOLD).turn_s
+                running_s = [ran_s for r in usable for ran_s in r.run_s(now)]
+                slots = sum(map(self._slots, usable))
+                seconds = seconds_in_line(place, running_s, slots, turn_s)
+                # Whoever has its place before a load is at work there first.
+                if seconds is None or turn_s is None:
+                    left_s = None if load is None else left_s
+                elif seconds > due_s:
+                    # What it waits for will have left by then: "about 3 s" was told for 38 s.
+                    place, seconds = number, None
+                elif load is None and left_s is not None:
+                    left_s = max(left_s, seconds + turn_s)
+            else:
+                due_s = min(due_s, self._dues.get(key, math.inf))
+                if key not in begins:
+                    begins[key] = float(math.ceil(left_s)) if left_s else None
+                    takes_s, basis = self._history.load_s(key, self._models.get(key))
+                    left_s = None if left_s is None or basis == "a guess" else left_s + takes_s
+                # Its load brings slots for so many; how long these take is not known before.
+                is_served = place <= self.config.slots
+                place, seconds = number, begins[key] if is_served else None
+            self._tell(waiter, self._queued(key, usable, place, seconds, now))
 
     def _queued(
         self,
         key: ModelKey,
         usable: Sequence[Resident],
         place: int,
-        begins_s: float | None,
+        seconds: float | None,
         now: float,
     ) -> Progress:
-        """The place in the queue: of all, or among those of one model where it is in memory."""
+        """The place in the queue, with the seconds until its slot, or until its load begins."""
         name, room = self.config.name, self._making_room
         woken_at, wake_s = self.health.woken_at, self.health.wake_s
         if woken_at is not None:
@@ -1110,13 +1135,7 @@ class Scheduler:
         if room is not None and room.model == key:
             return room
         # Who waits for a load waits for all who are at work there.
-        ahead = [r for r in usable or self.residents if r.users]
-        finishing = ahead[0].instance.model_key if ahead else None
-        if not usable:
-            return Queued(name, key, place, begins_s, finishing)
-        running_s = [ran_s for r in ahead for ran_s in r.run_s(now)]
-        turn_s = self._history.speeds.get(key, UNTOLD).turn_s
-        seconds = seconds_in_line(place, running_s, sum(map(self._slots, usable)), turn_s)
+        finishing = next((r.instance.model_key for r in usable or self.residents if r.users), None)
         return Queued(name, key, place, seconds, finishing)
 
     def _tell_joined(self, now: float) -> None:

@@ -64,20 +64,24 @@ def in_turn(
     return order, passes + 1 if is_pass else 0
 
 
-def is_worth_a_swap(
-    waited_s: float, together_s: float, swap_s: float, max_wait_s: float | None
-) -> bool:
-    """Is what others use to make way for somebody whom they overtake?
+def swap_due_s(
+    waited_s: float, together_s: float, waiting: int, swap_s: float, max_wait_s: float | None
+) -> float:
+    """In how many seconds is what others use to make way for somebody whom they overtake?
 
-    Yes once all who wait for the same have waited as long as the swap costs everybody, or this one
-    for ``PATIENCE_S``, at most a quarter of its longest wait: what is left must do for the others
-    to finish and for the load.
+    Once all who wait for the same have waited as long as the swap costs everybody, or this one for
+    ``PATIENCE_S``, at most a quarter of its longest wait: what is left must do for the others to
+    finish and for the load.
 
     Args:
         waited_s: How long others overtook it, who had what they want in memory.
         together_s: How long all who wait for the same were overtaken, added up.
+        waiting: How many these are.
         swap_s: Its load, and those of what leaves for it, once more.
         max_wait_s: Its longest wait; None for no limit.
+
+    Returns:
+        0.0 where it is worth the swap by now.
     """
     patience_s = PATIENCE_S if max_wait_s is None else min(PATIENCE_S, max_wait_s / 4)
-    return together_s >= swap_s or waited_s >= patience_s
+    return max(0.0, min((swap_s - together_s) / waiting, patience_s - waited_s))

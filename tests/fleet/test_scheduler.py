@@ -449,7 +449,27 @@ def test_no_load_is_foretold_for_who_waits_for_a_slot() -> None:
     play.ask("bob", "one")
     play.ask("eve", "two")
     assert play.told("bob") == Queued(HOST, ONE, 1, 20.0, ONE)
-    assert play.told("eve") == Queued(HOST, TWO, 2, 20.0, ONE)
+    # Bob has his place before her load, and his answer takes as long as Ada's.
+    assert play.told("eve") == Queued(HOST, TWO, 2, 40.0, ONE)
+
+
+def test_no_seconds_are_told_until_a_slot_that_others_will_have_taken_the_memory_of_by_then() -> (
+    None
+):
+    # Of 24 for two models in turn at one host some were told "about 3 s", and began after 38 s.
+    play = up_with("one", "two", max_loaded=1, slots=2)
+    for name in ("ada", "abe"):
+        play.ask(name, "one")
+    play.loaded(seconds=8.0)
+    play.scheduler.on_answered(play.now, SpeedRecord(HOST, ONE, 100, 50, 2.0, 18.0))
+    for name, key in (("bob", "two"), ("cid", "one"), ("eve", "two"), ("fay", "two")):
+        play.ask(name, key)
+    # Those who wait for two will have waited a swap's sixteen seconds together before cid's turn.
+    assert play.told("bob") == Queued(HOST, TWO, 1, 20.0, ONE)
+    assert play.told("cid") == Queued(HOST, ONE, 2, None, ONE)
+    assert play.told("eve") == Queued(HOST, TWO, 3, 20.0, ONE)
+    # Its load brings two slots.
+    assert play.told("fay") == Queued(HOST, TWO, 4, None, ONE)
 
 
 def test_of_a_load_whose_length_nobody_can_guess_no_wait_is_told_behind_it() -> None:

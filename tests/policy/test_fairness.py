@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.domain.personas import Priority
-from bot.policy.fairness import MOST_PASSES, PATIENCE_S, in_turn, is_worth_a_swap
+from bot.policy.fairness import MOST_PASSES, PATIENCE_S, in_turn, swap_due_s
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,22 @@ def test_a_low_wish_is_never_starved_by_a_stream_of_others(others: list[Priority
 def test_others_make_way_once_those_they_overtake_waited_what_it_costs_or_one_as_long_as_it_may(
     waited_s: float, together_s: float, max_wait_s: float | None, is_worth_it: bool
 ) -> None:
-    assert is_worth_a_swap(waited_s, together_s, 20.0, max_wait_s) is is_worth_it
+    due_s = swap_due_s(waited_s, together_s, 2, 20.0, max_wait_s)
+    assert (due_s == 0.0) is is_worth_it
+
+
+@pytest.mark.parametrize(
+    ("waited_s", "together_s", "waiting", "max_wait_s", "due_s"),
+    [
+        (1.0, 4.0, 1, None, 16.0),
+        # Each second counts for each of them.
+        (1.0, 4.0, 4, None, 4.0),
+        (1.0, 4.0, 1, 8.0, 1.0),
+        (PATIENCE_S - 1.5, 4.0, 1, None, 1.5),
+        (99.0, 99.0, 3, None, 0.0),
+    ],
+)
+def test_when_they_make_way_is_foretold(
+    waited_s: float, together_s: float, waiting: int, max_wait_s: float | None, due_s: float
+) -> None:
+    assert swap_due_s(waited_s, together_s, waiting, 20.0, max_wait_s) == due_s
