@@ -16,7 +16,7 @@ def cors_headers(request: web.Request, origins: Collection[str]) -> dict[str, st
         return {}
     return {
         hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: request.headers[hdrs.ORIGIN],
-        hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "X-Lantern-Route, X-Lantern-Model, x-request-id",
+        hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "X-Lantern-Route, X-Lantern-Model, x-request-id, request-id",
         # A cache on the way would else hand one page's permission to the next.
         hdrs.VARY: hdrs.ORIGIN,
     }

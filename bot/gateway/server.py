@@ -32,7 +32,7 @@ from bot.gateway.inference import CALLER, REQUEST_ID, Inferring
 from bot.gateway.models import list_models, one_model
 from bot.gateway.native import list_v0, list_v1, one_v0
 from bot.gateway.pages import PREFIX, Pages
-from bot.gateway.sinks import LIFE, LifePace
+from bot.gateway.sinks import LIFE, LifePace, id_headers
 from bot.gateway.watching import Watching
 from bot.policy.http_doors import is_loopback
 from bot.policy.keys import KeyScope
@@ -239,8 +239,7 @@ async def _said_alike(request: web.Request, handler: Handler) -> web.StreamRespo
             _log.exception("request broke", request=number)
         response = problem.answer(is_anthropic=is_anthropic)
     if not response.prepared:
-        # openai-python shows it beside each error: so a line of our log is found.
-        response.headers["x-request-id"] = number
+        response.headers.update(id_headers(number, is_anthropic=is_anthropic))
     return response
 
 

@@ -56,6 +56,14 @@ SSE_HEADERS = {
     "X-Accel-Buffering": "no",
 }
 
+
+def id_headers(number: str, *, is_anthropic: bool) -> dict[str, str]:
+    """A request's id, by the names its clients read: so a line of our log is found."""
+    # Both SDKs show it beside each error, each by the name of its own wire alone.
+    own = {"request-id": number} if is_anthropic else {}
+    return {"x-request-id": number, **own}
+
+
 _UNSENDABLE = re.compile(r"[^ -~]")
 """In a header."""
 
@@ -95,7 +103,8 @@ class StreamSink:
         self._model = model
         """Of chunks made here: as asked for, until it is known who writes the answer."""
         self._created = created
-        self._response = _Response(headers={**SSE_HEADERS, "x-request-id": number})
+        ids = id_headers(number, is_anthropic=form == "messages")
+        self._response = _Response(headers={**SSE_HEADERS, **ids})
         self._has_shown_life = self._has_role = False
         self._is_answering = False
         self._tasks = asyncio.TaskGroup()

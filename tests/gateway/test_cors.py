@@ -29,7 +29,7 @@ async def test_a_configured_page_may_ask_and_read_what_it_needs(tmp_path: Path) 
             assert answer.status == 200
             assert answer.headers["access-control-allow-origin"] == PAGE
             exposed = answer.headers["access-control-expose-headers"].lower()
-            assert {"x-lantern-route", "x-request-id"} <= set(exposed.split(", "))
+            assert {"x-lantern-route", "x-request-id", "request-id"} <= set(exposed.split(", "))
             assert "access-control-allow-credentials" not in answer.headers
             assert answer.headers["vary"] == "Origin"
         # What went wrong must be readable for the page as well.

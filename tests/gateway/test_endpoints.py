@@ -175,7 +175,11 @@ async def test_errors_of_messages_are_anthropics(tmp_path: Path) -> None:
             assert answer.status == status, answer.body
             assert answer.json["type"] == "error"
             assert answer.json["error"]["type"] == kind  # pyright: ignore[reportIndexIssue]
-            assert "x-request-id" in answer.headers
+            # The name by which Anthropic's own clients read it.
+            assert answer.headers["request-id"] == answer.headers["x-request-id"]
+        for is_stream in (False, True):
+            answer = await it.ask(MESSAGES, said(stream=is_stream))
+            assert answer.headers["request-id"] == answer.headers["x-request-id"]
 
 
 async def test_a_prompt_beyond_any_window_is_refused_before_anything_is_loaded(
