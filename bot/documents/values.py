@@ -86,6 +86,8 @@ def parse_seconds(value: object, *, may_be_zero: bool = True) -> float:
         parts = re.findall(_PART, text)
         # To the microsecond: 1.1 h in floating point is a hair more than 3,960 s.
         seconds = round(sum(float(number) * _SECONDS[unit] for number, unit in parts), 6)
+    if LONGEST_S < seconds < math.inf:
+        raise ValueError(f"{DURATION_WORDS}, ten years at most")
     if not 0 <= seconds <= LONGEST_S:
         raise ValueError(DURATION_WORDS)
     if not (seconds or may_be_zero):

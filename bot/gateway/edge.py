@@ -98,7 +98,9 @@ def read_object(body: bytes) -> Object:
     except UnicodeEncodeError as err:
         words = "The body holds half a character, one of `\\ud800` to `\\udfff` alone."
         raise Problem(400, words) from err
-    except (json.JSONDecodeError, _NoJson, RecursionError) as err:
+    except RecursionError as err:
+        raise _too_deep() from err
+    except (json.JSONDecodeError, _NoJson) as err:
         raise Problem(400, f"The body is not JSON: {err}.") from err
     except ValueError as err:
         # Python's own words name a function that is no business of a client's.
@@ -107,8 +109,12 @@ def read_object(body: bytes) -> Object:
         raise Problem(400, "The body must be a JSON object.", "invalid_type")
     # Most bodies have fewer in all.
     if openings > DEEPEST and is_deeper(cast(Object, value), DEEPEST):
-        raise Problem(400, f"The body is nested deeper than {DEEPEST} levels.")
+        raise _too_deep()
     return cast(Object, value)
+
+
+def _too_deep() -> Problem:
+    return Problem(400, f"The body is nested deeper than {DEEPEST} levels.")
 
 
 def filled(parsed: Parsed, persona: Persona, defaults: Mapping[str, object]) -> Object:

@@ -39,6 +39,12 @@ def test_what_is_no_duration_is_refused_with_what_is_expected(written: object) -
         parse_seconds(written)
 
 
+@pytest.mark.parametrize("written", ["99999d", "99999999999h", 1e12])
+def test_a_duration_that_is_too_long_is_told_the_most(written: object) -> None:
+    with pytest.raises(ValueError, match=r"1h \(a bare number is seconds\), ten years at most"):
+        parse_seconds(written)
+
+
 @given(st.integers(0, 10 * 365 * 86_400_000))
 def test_a_duration_survives_being_written_and_read(milliseconds: int) -> None:
     seconds = milliseconds / 1000

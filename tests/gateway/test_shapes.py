@@ -186,13 +186,15 @@ def test_what_is_no_json_object_is_refused_in_words(body: bytes) -> None:
         ("chat", b'{"messages": [], "x": ' + b"9" * 5000 + b"}", "a number of too many digits"),
         ("chat", b'{"x": "\xff"}', "not valid UTF-8"),
         ("chat", b'{"x": NaN}', "NaN is no JSON"),
+        ("chat", b'{"x": ' + b"[" * 100_000, f"nested deeper than {DEEPEST} levels"),
     ],
 )
 def test_a_refusal_names_what_is_wrong(endpoint: RequestForm, body: bytes, words: str) -> None:
     message = refused(endpoint, body).message
     assert words in message
-    # A function of Python's is no business of a client's.
+    # Python's own words name functions and limits that are no business of a client's.
     assert "sys." not in message
+    assert "recursion" not in message
 
 
 def test_nesting_is_measured_to_its_bound() -> None:
