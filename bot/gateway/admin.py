@@ -197,9 +197,11 @@ class Admin:
                         ready = step
         except NoCandidates as failed:
             problem = problem_of(failed)
-            if FailureKind.BUSY not in failed.kinds:
-                # Official clients repeat a 503: it would be one more load that fails.
-                code = "model_load_failed"
+            is_drained = self._only_drained(key, only)
+            if is_drained or FailureKind.BUSY not in failed.kinds:
+                # Official clients repeat a 503: it would be one more load that fails, or one more
+                # refusal of a host that is drained for hours.
+                code = "no_host" if is_drained else "model_load_failed"
                 problem = Problem(503, problem.message, code, "server_error", None, NEVER_AGAIN)
             raise problem from failed
         assert ready is not None, "a load that ends says how"
@@ -314,6 +316,12 @@ class Admin:
             words = f"{host} does not have `{key}`; it is on {others}."
             raise Problem(404, words, "model_not_found", param="host")
         return host
+
+    def _only_drained(self, key: ModelKey, only: HostName | None) -> bool:
+        """Is every host that could load a model, and is there, drained?"""
+        holders = self._built.fleet.snapshot().holders(key)
+        there = {h.state for h in holders if only in (None, h.name) and h.state not in AWAY}
+        return there == {"draining"}
 
     def _holding(self, key: ModelKey, only: HostName | None) -> list[HostName]:
         """The hosts with a model in memory."""

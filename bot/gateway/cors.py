@@ -7,6 +7,7 @@ from aiohttp import hdrs, web
 
 _MAY_SEND = ("authorization", "content-type", "x-api-key")
 # OpenAI's own client tells about itself in headers that a page must be allowed to send.
+_EXPOSED = "X-Lantern-Route, X-Lantern-Model, x-request-id, request-id"
 _OF_CLIENTS = re.compile(r"(x-stainless|anthropic)-[a-z-]{1,40}")
 
 
@@ -16,7 +17,7 @@ def cors_headers(request: web.Request, origins: Collection[str]) -> dict[str, st
         return {}
     return {
         hdrs.ACCESS_CONTROL_ALLOW_ORIGIN: request.headers[hdrs.ORIGIN],
-        hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: "X-Lantern-Route, X-Lantern-Model, x-request-id, request-id",
+        hdrs.ACCESS_CONTROL_EXPOSE_HEADERS: _EXPOSED,
         # A cache on the way would else hand one page's permission to the next.
         hdrs.VARY: hdrs.ORIGIN,
     }

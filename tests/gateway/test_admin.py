@@ -352,6 +352,20 @@ async def test_a_drained_host_is_asked_nothing_until_it_is_resumed(tmp_path: Pat
         assert (await it.ask("/admin/hosts/one/drain", {"for": "soon"})).status == 422
 
 
+async def test_a_load_that_only_drained_hosts_could_make_is_refused_alike_however_it_is_ordered(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN), sim("two", GEMMA)) as it:
+        await it.ask("/admin/hosts/one/drain", {})
+        for where in ({"host": "one"}, {}):
+            answer = await it.ask(LOAD, {"modelKey": QWEN.key, **where})
+            # Nothing failed to load, and no wait of seconds ends a drain.
+            assert (answer.status, answer.error["code"]) == (503, "no_host")
+            assert answer.headers["x-should-retry"] == "false"
+            assert "retry-after" not in answer.headers
+            assert "draining" in str(answer.error["message"])
+
+
 async def test_a_drain_that_cannot_be_stored_holds_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
