@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from bot.chat.choices import PLAIN
 from bot.chat.relayed import RequestForm
+from bot.domain.chat import Message, Role
 from bot.domain.personas import Persona, Sampling
 from bot.gateway.errors import Problem
 from bot.gateway.shapes import check_shape, is_deeper
@@ -260,6 +261,30 @@ def _size(whole: object) -> tuple[int, int]:
         else:
             tokens += value is not None
     return tokens, pictures
+
+
+def messages_read(fields: Mapping[str, object]) -> tuple[Message, ...]:
+    """What a model reads of an Anthropic message, in a template's order; no pictures."""
+    first = [*_texts(fields.get("tools")), *_texts(fields.get("system"))]
+    said = [
+        Message(cast(Role, turn["role"]), "\n".join(_texts(turn["content"])))
+        for turn in cast(list[Object], fields["messages"])
+    ]
+    return (*([Message("system", "\n".join(first))] if first else []), *said)
+
+
+def _texts(value: object) -> list[str]:
+    """The texts of blocks; of a tool, its call or its result also the names, which are read too."""
+    if isinstance(value, list):
+        return [text for part in cast(list[object], value) for text in _texts(part)]
+    if not isinstance(value, dict):
+        return [] if value is None else [str(value)]
+    part = cast(Object, value)
+    if is_picture(part):
+        return []
+    if part.get("type") == "text":
+        return _texts(part.get("text"))
+    return [text for name, held in part.items() for text in (name, *_texts(held))]
 
 
 def is_picture(part: Object) -> bool:

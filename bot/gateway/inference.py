@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
+from itertools import product
 from typing import ParamSpec, TypeVar
 from unicodedata import normalize
 
@@ -22,7 +23,16 @@ from bot.domain.personas import Persona
 from bot.gateway.active import ActiveModel
 from bot.gateway.bodies import read_body
 from bot.gateway.doors import Caller
-from bot.gateway.edge import Measured, Object, Parsed, filled, measure, parse, read_object
+from bot.gateway.edge import (
+    Measured,
+    Object,
+    Parsed,
+    filled,
+    measure,
+    messages_read,
+    parse,
+    read_object,
+)
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.kept import KeptAnswers
 from bot.gateway.key_watch import Admit, KeyWatch
@@ -30,6 +40,8 @@ from bot.gateway.outbound import outbound
 from bot.gateway.shapes import check_shape
 from bot.gateway.sinks import LifePace, StreamSink, WholeSink
 from bot.gateway.watching import Watching
+from bot.policy.context import ANSWER_MARK, countable
+from bot.policy.context import widest as widest_estimate
 from bot.policy.fitness import Need, Unfit, unfit, widest, window_room
 from bot.policy.keys import may_ask_for
 from bot.policy.names import nearest
@@ -127,15 +139,41 @@ class Inferring:
             return await stream.fail(problem)
 
     async def count_tokens(self, request: web.Request) -> web.StreamResponse:
-        """About how many tokens a message would have: LM Studio counts none (its bug 2055)."""
+        """How many tokens a message would have, with its persona's prompt.
+
+        By the own count of a host that has its model in memory, else about, and rather too many:
+        LM Studio has no such path (its bug 2055), and nothing is loaded to count.
+        """
         body = await read_body(request)
         is_large = len(body) > LARGE_BYTES
         fields = await _read(is_large, read_object, body)
         await _read(is_large, check_shape, "count_tokens", fields)
-        named = fields.get("model")
-        await self._resolved(str(named) if named else None, request[CALLER])
-        size = await _read(is_large, measure, "messages", fields)
-        return web.json_response({"input_tokens": size.prompt_tokens})
+        named = str(fields.get("model") or "") or None
+        resolved = await self._resolved(named, request[CALLER])
+        parsed = Parsed("messages", fields, named, wants_usage=False)
+        whole = await _read(is_large, filled, parsed, resolved.persona, {})
+        read = {name: whole[name] for name in ("system", "tools", "messages") if name in whole}
+        size = await _read(is_large, measure, "messages", read)
+        counted = None if size.has_pictures else await self._counted(resolved, read, size, is_large)
+        tokens = size.prompt_tokens if counted is None else counted
+        return web.json_response({"input_tokens": tokens})
+
+    async def _counted(
+        self, resolved: Resolved, read: Object, size: Measured, is_large: bool
+    ) -> int | None:
+        """Tokens of a message as a host with its model in memory counts them; None: none tells."""
+        for model, host in product(resolved.models, self._built.catalog.snapshot().hosts.values()):
+            # A text beyond all windows would only hold up the host, and everybody here.
+            copies = (
+                copy
+                for copy in host.loaded
+                if copy.model_key == model
+                and size.prompt_tokens <= widest_estimate(copy.context_length or 0, 0)
+            )
+            if host.tells and (copy := next(copies, None)) is not None:
+                text = countable(await _read(is_large, messages_read, read)) + ANSWER_MARK
+                return await self._built.fleet.host(host.name).reader.count_tokens(copy, text)
+        return None
 
     async def _asked(
         self,

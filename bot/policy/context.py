@@ -90,6 +90,10 @@ def countable(messages: Iterable[Message]) -> str:
     return "".join([f"<|im_start|>{each.role}\n{each.text}<|im_end|>\n" for each in messages])
 
 
+ANSWER_MARK = "<|im_start|>assistant\n"
+"""What a template puts behind the messages that it asks an answer to."""
+
+
 def counted_window(
     messages: Sequence[Message], estimated: int, text_tokens: int, window: int, reserve: int
 ) -> int:

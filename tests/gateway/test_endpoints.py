@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bot.domain.ids import HostName, UserId
+from bot.gateway.edge import PICTURE_TOKENS
 from bot.gateway.kept import KEPT_S, MOST_KEPT, KeptAnswers
 from bot.sim.journal import LoadStarted, PredictionStarted, Request
 from bot.sim.models import GB, SimModel
@@ -17,6 +18,7 @@ from tests.helpers.house import GEMMA, QWEN, sim
 EYES = SimModel("sim/eyes-4b", 2 * GB, kind="vlm")
 VECTORS = SimModel("sim/vectors", GB, kind="embedding", max_context_length=2048)
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA"}}
 RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
 
 
@@ -158,6 +160,43 @@ async def test_claude_code_is_answered_and_its_tokens_counted(tmp_path: Path) ->
         counted = await it.ask(f"{MESSAGES}/count_tokens?beta=true", body, **headers)
         assert counted.status == 200
         assert 10 < int(str(counted.json["input_tokens"])) < 100
+
+
+async def test_tokens_are_counted_as_the_host_that_has_the_model_in_memory_reads_them(
+    tmp_path: Path,
+) -> None:
+    prompt = "You are calm. " * 40
+    persona = f"model: {QWEN.key}\nsystem_prompt: {prompt}\nsampling: {{temperature: 0.1}}"
+    blocks = [{"type": "text", "text": "one", "cache_control": {"type": "ephemeral"}}]
+    bodies = (
+        said("x"),
+        said("word " * 500, system="You are brief."),
+        said("x", model="sage"),
+        said("x", model="sage", system=blocks),
+        said("x") | {"messages": [{"role": "user", "content": blocks}]},
+    )
+    async with gate(tmp_path, sim("one", QWEN), personas={"sage": persona}) as it:
+        one = it.house.hosts["one"]
+
+        async def counted(body: dict[str, Any]) -> int:
+            answer = await it.ask(f"{MESSAGES}/count_tokens", body)
+            assert answer.status == 200
+            return int(str(answer.json["input_tokens"]))
+
+        plain, long, sage, *_ = estimated = [await counted(body) for body in bodies]
+        assert len(prompt) / 5 < sage - plain < long
+        # Nothing is loaded to count.
+        assert not one.journal.of(LoadStarted)
+        for body, about in zip(bodies, estimated, strict=True):
+            answer = await it.ask(MESSAGES, body)
+            usage: Any = answer.json["usage"]
+            assert await counted(body) == usage["input_tokens"], body
+            assert abs(about - usage["input_tokens"]) < 20 + usage["input_tokens"]
+        pictured = said("x") | {"messages": [{"role": "user", "content": [*blocks, IMAGE]}]}
+        assert await counted(pictured) > PICTURE_TOKENS
+        tools = [{"name": "weather", "description": "d " * 50, "input_schema": {"type": "object"}}]
+        assert await counted(said("x", tools=tools)) > await counted(said("x")) + 50
+        assert len(one.journal.of(LoadStarted)) == 1
 
 
 async def test_errors_of_messages_are_anthropics(tmp_path: Path) -> None:
