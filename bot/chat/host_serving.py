@@ -212,7 +212,9 @@ class HostServing:
             if is_last or not isinstance(step, Loading):
                 continue
             if self._may_leave(host, candidate, route, step):
-                raise Unavailable(stands_still_text(host, step.fraction), FailureKind.BUSY)
+                # "Studio is busy" was said of a machine that hung.
+                text, brief = stands_still_text(host, step.fraction), "stuck in its load"
+                raise Unavailable(text, FailureKind.BUSY, brief=brief)
 
     async def confirmed(
         self,

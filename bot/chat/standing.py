@@ -154,7 +154,7 @@ def _was_kept(out: Rejection) -> bool:
 
 
 def _brief(out: Rejection) -> str:
-    return out.brief if out.kind is None else BRIEFLY[out.kind]
+    return out.brief or ("" if out.kind is None else BRIEFLY[out.kind])
 
 
 def _standing_of(failed: Iterable[Rejection]) -> dict[tuple[str, bool], str]:

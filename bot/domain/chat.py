@@ -332,7 +332,9 @@ class Rejection:
     kind: FailureKind | None = None
     """Of its failure; None where it was not asked."""
     brief: str = ""
-    """The same for readers, as after "is", without an address; empty: no news to anybody."""
+    """The same for readers, as after "is", without an address.
+
+    Empty: as ``BRIEFLY`` says of its kind; without one, no news to anybody."""
     is_cloud: bool = False
     is_beyond: bool = False
     """Does it cost more than a whole limit allows, so that waiting does not help?"""
@@ -347,6 +349,7 @@ class Rejection:
             candidate.model,
             failure.user_message,
             failure.kind,
+            failure.brief,
             is_cloud=candidate.provider is not None,
             spent_s=spent_s,
         )

@@ -204,9 +204,12 @@ class Unavailable(BotError):
         *,
         retry_after_s: float | None = None,
         code: str | None = None,
+        brief: str = "",
     ) -> None:
         super().__init__(user_message)
         self.kind = kind
+        self.brief = brief
+        """For readers, where there is more to it than ``BRIEFLY`` says of the kind."""
         self.retry_after_s = retry_after_s
         """Seconds the other side asked us to wait, when it said so."""
         self.code = code

@@ -9,6 +9,7 @@ from clocks import LoopClock
 from house import GUARD_S, QWEN, House, Said, cloud, house, sim
 
 from bot.chat import host_serving
+from bot.chat.standing import instead_words
 from bot.domain.errors import HostUnreachable
 from bot.domain.events import Finished, Loading, Silence, TurnEvent
 from bot.domain.hosts import SpeedRecord, Wish
@@ -193,6 +194,8 @@ async def test_a_load_that_stands_still_is_left_for_a_provider_where_no_host_can
         assert (said.text, said.receipt.provider) == ("here", "zai")
         (fallback,) = said.fallbacks
         assert "55%" in fallback.reason
+        # "One is busy" was told of a machine that hung.
+        assert instead_words(said.receipt) == "☁ one is stuck in its load; zai answered."
 
 
 @pytest.mark.usefixtures("only_the_stalled")
