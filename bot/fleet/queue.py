@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NewType, TypeVar
 
 from bot.domain.events import Progress
@@ -94,7 +95,7 @@ class Queue:
     def turns(self, leases: Mapping[str, int]) -> list[Waiter]:
         """Everybody in the order of their turns; ``leases`` by user."""
         # By how long they wait in all: who comes from another host brings its time along.
-        waiters = sorted(self.waiters.values(), key=lambda waiter: waiter.asked_at)
+        waiters = sorted(self.waiters.values(), key=attrgetter("asked_at"))
         users = [waiter.wish.user for waiter in waiters]
         # Of those who neither wait nor hold anything: the record would grow with all who ever ask.
         for stranger in self._served.keys() - {*users, *leases}:

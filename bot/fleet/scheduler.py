@@ -381,7 +381,7 @@ class Scheduler:
 
     def _grant_slots(self, now: float) -> None:
         """Step 3: every free slot there is, in turn."""
-        turns = [(waiter, self._usable(waiter.wish)) for waiter in self._turns()]
+        turns = self._served_by(self._turns())
         self._dues.clear()
         passed_over, needed = self._passed_over(turns, now)
         self._kept_free = needed
@@ -983,7 +983,20 @@ class Scheduler:
 
     def _without_instance(self, key: ModelKey) -> list[Waiter]:
         """Those who need a model that nothing in memory serves."""
-        return [waiter for waiter in self._queue.of(key) if not self._usable(waiter.wish)]
+        return [waiter for waiter, able in self._served_by(self._queue.of(key)) if not able]
+
+    def _served_by(self, waiters: Iterable[Waiter]) -> list[tuple[Waiter, list[Resident]]]:
+        """Each with what serves it, looked for once for all who wish for as much of one model."""
+        found: dict[tuple[ModelKey, int], list[Resident]] = {}
+        served: list[tuple[Waiter, list[Resident]]] = []
+        for waiter in waiters:
+            wish = waiter.wish
+            asked = wish.model_key, wish.min_context
+            able = found.get(asked)
+            if able is None:
+                able = found[asked] = self._usable(wish)
+            served.append((waiter, able))
+        return served
 
     def _slots(self, resident: Resident) -> int:
         """The host's own word on its slots beats the configured."""
@@ -1089,12 +1102,12 @@ class Scheduler:
         among: dict[ModelKey, int] = {}
         begins: dict[ModelKey, float | None] = {}
         due_s = math.inf
-        for number, waiter in enumerate(self._turns(), start=1):
+        for number, (waiter, usable) in enumerate(self._served_by(self._turns()), start=1):
             key = waiter.wish.model_key
             among[key] = place = among.get(key, 0) + 1
             if waiter.is_joined:
                 continue
-            if usable := self._usable(waiter.wish):
+            if usable:
                 turn_s = self._history.speeds.get(key, UNTOLD).turn_s
                 running_s = [ran_s for r in usable for ran_s in r.run_s(now)]
                 slots = sum(map(self._slots, usable))

@@ -46,7 +46,8 @@ def in_turn(
     wishes = dict(holding)
     ranked: list[tuple[int, int, int, int]] = []
     # One's own urgent question goes before one's other questions.
-    for number in sorted(range(len(users)), key=lambda at: (0 if is_due else levels[at], at)):
+    arrived = range(len(users))
+    for number in arrived if is_due else sorted(arrived, key=levels.__getitem__):
         user = users[number]
         rank = wishes.get(user, 0)
         wishes[user] = rank + 1
