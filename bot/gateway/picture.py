@@ -188,21 +188,21 @@ def _place_object(flight: Flight) -> Object:
     # Between two hosts it is at none; once it ended, whoever was asked last is told.
     is_between = flight.state == "routing" and flight.outcome is None
     by = None if is_between else flight.by
-    told: Object = {"host": by.where if by else None, "wait": None}
+    told: Object = {"host": by.where if by else None, "provider": False, "wait": None}
     match flight.step:
         case Queued(where=where, position=place, seconds=left_s):
-            return {"host": where, "wait": {"place": place, "secondsLeft": left_s}}
+            is_cloud = any(each.provider == where for each in flight.route.candidates)
+            wait = {"place": place, "secondsLeft": left_s}
+            return {"host": where, "provider": is_cloud, "wait": wait}
         case Evicting(host=host, evicted=evicted):
-            return {"host": host, "wait": {"evicting": list(evicted)}}
+            return told | {"host": host, "wait": {"evicting": list(evicted)}}
         case Waking(host=host, seconds_left=left_s):
-            return {"host": host, "wait": {"waking": True, "secondsLeft": left_s}}
+            return told | {"host": host, "wait": {"waking": True, "secondsLeft": left_s}}
         case Loading(host=host, fraction=fraction, seconds_left=left_s):
-            return {
-                "host": host,
-                "wait": {"progress": round(fraction, 3), "secondsLeft": _rounded(left_s)},
-            }
+            wait = {"progress": round(fraction, 3), "secondsLeft": _rounded(left_s)}
+            return told | {"host": host, "wait": wait}
         case None:
-            return told
+            return told | {"provider": by is not None and by.host is None}
 
 
 def fleet_objects(snapshot: FleetSnapshot) -> list[Object]:

@@ -24,7 +24,7 @@ from bot.sim.journal import PredictionStarted
 from bot.sim.models import GB, SimModel
 from bot.store.keys import KeyStore
 from tests.gateway.gate import LOOPBACK, Gate, chat, gate
-from tests.helpers.house import GEMMA, GUARD_S, QWEN, sim
+from tests.helpers.house import GEMMA, GUARD_S, QWEN, cloud, sim
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 BROWSER = os.environ.get("LANTERN_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -219,6 +219,48 @@ async def test_on_a_phone_nothing_is_cut_without_a_sign(tmp_path: Path) -> None:
         base, url, key, words = [await pair.bounding_box() for pair in await pairs.all()]
         assert base["y"] + base["height"] <= key["y"]
         assert url["x"] == words["x"]
+        assert seen.is_clean()
+
+
+async def test_what_a_provider_writes_is_marked_while_it_is_written(tmp_path: Path) -> None:
+    async with (
+        gate(tmp_path, sim("one", QWEN), providers=cloud(zai="zai")) as it,
+        browser_at(it.base) as seen,
+    ):
+        await it.house.hosts["one"].stop()
+        await it.house.lantern.fleet.host(HostName("one")).probe()
+        it.house.doubles["zai"].faults.set("stall", after_tokens=2)
+        await seen.settled()
+        async with asked(it, QWEN.key, 50):
+            under_way = seen.page.get_by_role("region", name="Requests under way")
+            await under_way.locator("td").get_by_text("☁ zai", exact=True).wait_for()
+
+
+async def test_on_a_phone_long_names_are_one_line_and_rows_of_one_model_tell_apart(
+    tmp_path: Path,
+) -> None:
+    long = SimModel(f"some-very-long-publisher/{'an-extraordinarily-long-name-' * 4}q4", GB)
+    async with gate(tmp_path, sim("one", long, parallel=1)) as it, browser_at(it.base, 390) as seen:
+        await it.ask("/v1/chat/completions", chat(long.key, max_tokens=4))
+        it.house.hosts["one"].faults.stall_after_tokens(2)
+        await seen.settled()
+        async with asked(it, long.key, 5000), asked(it, long.key, 5000):
+            under_way = seen.page.get_by_role("region", name="Requests under way")
+            told = under_way.locator(".narrow")
+            await told.get_by_text("loopback · one · ").nth(1).wait_for()
+            for tab in ("overview", "models", "usage"):
+                await seen.page.evaluate(f"location.hash = '{tab}'")
+                await seen.page.locator(f"nav a[href='#{tab}'][aria-current]").wait_for()
+                keys = seen.page.locator("td .key")
+                await keys.first.wait_for()
+                for key in await keys.all():
+                    assert await key.get_attribute("title") == long.key
+                    box = await key.bounding_box()
+                    assert box["height"] < 30, tab
+                    # Cut, and with room for what comes first in a name.
+                    assert 90 < box["width"] < 300, tab
+                wide = await seen.page.evaluate("document.documentElement.scrollWidth")
+                assert wide <= 390, tab
         assert seen.is_clean()
 
 

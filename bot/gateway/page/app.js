@@ -240,13 +240,15 @@ function Doing({ r }) {
   return WORDS[r.state] || r.state;
 }
 
+const where = (r) => (r.host ? `${r.provider ? "☁ " : ""}${r.host}` : "–");
+
 function Running({ requests }) {
   return html`<section class="panel" id="under-way" tabindex="-1" aria-label="Requests under way">
     <header><h2>Under way</h2><span class="aside">${requests.length || "none"}</span></header>
     ${requests.length ? html`<div class="scroll"><table><thead><tr><th class="slim">Request</th><th>Model</th><th class="slim">Where</th><th>State</th>
       <th class="num slim">Tokens</th><th class="num slim">Speed</th><th class="num slim">Time</th><th><span class="sr">Act</span></th></tr></thead><tbody>
       ${requests.map((r) => html`<tr key=${r.id}><td class="slim tight"><span class="mono">${r.id.slice(0, 8)}</span> <span class="soft">${r.key} · ${r.endpoint}</span></td>
-        <td class="wide who"><span class="key">${r.model}</span></td><td class="slim">${r.host || "–"}</td><td class="tight"><span class=${`tag ${r.state === "streaming" || r.state === "answering" ? "good" : "warn"}`}><${Doing} r=${r} /></span></td>
+        <td class="wide cut"><span class="key" title=${r.model}>${r.model}</span><span class="narrow soft">${r.key} · ${where(r)} · ${seconds(r.seconds)}</span></td><td class="slim">${where(r)}</td><td class="tight"><span class=${`tag ${r.state === "streaming" || r.state === "answering" ? "good" : "warn"}`}><${Doing} r=${r} /></span></td>
         <td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${r.tokensPerSecond ? `${amount(r.tokensPerSecond)} tok/s` : ""}</td><td class="num slim">${seconds(r.seconds)}</td>
         <td class="num"><button class="small risk" onClick=${() => { document.getElementById("under-way").focus(); doing(`/admin/requests/${r.id}/cancel`, {}); }} aria-label=${`Cancel request ${r.id}`}>Cancel</button></td></tr>`)}
       </tbody></table></div>` : html`<p class="empty">Nobody is asking just now.</p>`}
@@ -274,7 +276,7 @@ function Recent({ recent }) {
       <th class="num slim">Wait</th><th class="num slim">Speed</th><th class="num slim">Cost</th></tr></thead><tbody>
       ${recent.map((r) => html`<tr key=${r.id} class=${open === r.id ? "open" : ""}><td class="tight"><button class="disclose" aria-expanded=${open === r.id} aria-label=${`Why request ${r.id} went where it did`}
         onClick=${() => flip(r.id)}>${open === r.id ? "▾" : "▸"}</button> ${ago(r.began)} <span class="soft slim">${r.key}</span></td>
-        <td class="wide"><span class="key">${r.model}</span></td><td class="slim">${r.route?.provider ? "☁ " : ""}${r.host || r.route?.host || "–"}</td>
+        <td class="wide cut"><span class="key" title=${r.model}>${r.model}</span></td><td class="slim">${r.route?.provider ? "☁ " : ""}${r.host || r.route?.host || "–"}</td>
         <td><span class=${`tag ${r.status === 200 ? "good" : ENDS[r.outcome] ?? "bad"}`}>${r.status === 200 ? "answered" : `${r.outcome} ${r.status}`}</span></td>
         <td class="num slim">${r.inputTokens ?? ""}</td><td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${seconds(r.firstTokenSeconds)}</td>
         <td class="num slim">${r.tokensPerSecond ? `${amount(r.tokensPerSecond)} tok/s` : ""}</td><td class="num slim">${r.costUsd ? money(r.costUsd) : ""}</td></tr>
@@ -304,7 +306,7 @@ function Models() {
   return html`<section class="panel" aria-label="Models"><header><h2>Models</h2><span class="aside">${count(state.models.length)}</span></header>
     <div class="pad"><input type="search" placeholder="Find a model" aria-label="Find a model" value=${typed} onInput=${(e) => setTyped(e.target.value)} /></div>
     <div class="scroll"><table><thead><tr><th>Model</th><th class="slim">Kind</th><th class="num slim">Size</th><th class="slim">On</th><th>Stands</th><th><span class="sr">Acts</span></th></tr></thead><tbody>
-    ${shown.map((m) => html`<tr key=${m.modelKey}><td><span class="key">${m.modelKey}</span> ${m.active ? html`<span class="tag info">active</span>` : null}</td>
+    ${shown.map((m) => html`<tr key=${m.modelKey}><td class="cut"><span class="key" title=${m.modelKey}>${m.modelKey}</span> ${m.active ? html`<span class="tag info">active</span>` : null}</td>
       <td class="soft slim">${[m.kind, m.vision && "sees", m.toolUse && "tools", m.quantization].filter(Boolean).join(" · ")}</td><td class="num slim">${m.sizeBytes ? bytes(m.sizeBytes) : ""}</td>
       <td class="slim">${m.hosts.join(", ")}</td><td class="stands">${stands(m)}</td>
       <td class="num"><button class="small" disabled=${loads.has(m.modelKey)} onClick=${() => doing("/admin/models/load", { modelKey: m.modelKey })} aria-label=${`Load ${m.modelKey}`}>Load</button>
@@ -331,7 +333,7 @@ function Usage() {
     ${wrong ? html`<p class="soft">${wrong}</p>` : null}
     ${told?.savedUsd ? html`<p>Since ${told.since}, answering here saved about <b>${money(told.savedUsd)}</b> at ${told.savedBy}'s price.</p>` : null}</div>
     ${lines.length ? html`<div class="scroll"><table><thead><tr><th>${by}</th><th class="slim">Share</th><th class="num">Requests</th><th class="num">Read</th><th class="num">Written</th><th class="num">Cost</th></tr></thead><tbody>
-      ${lines.map((l) => html`<tr key=${l.name}><td><span class="key">${l.name || "–"}</span></td><td class="slim" style=${{ width: "26%" }}><div class="share" style=${{ width: `${(100 * tokens(l)) / most}%` }}></div></td>
+      ${lines.map((l) => html`<tr key=${l.name}><td class="cut"><span class="key" title=${l.name}>${l.name || "–"}</span></td><td class="slim" style=${{ width: "26%" }}><div class="share" style=${{ width: `${(100 * tokens(l)) / most}%` }}></div></td>
         <td class="num">${count(l.requests)}</td><td class="num">${count(l.inputTokens || 0)}</td><td class="num">${count(l.outputTokens || 0)}</td><td class="num">${l.costUsd ? money(l.costUsd) : "–"}</td></tr>`)}
     </tbody></table></div>` : told && !wrong ? html`<p class="empty">Nothing was used yet.</p>` : null}</section>`;
 }
