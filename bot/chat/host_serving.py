@@ -41,6 +41,7 @@ from bot.policy.context import (
     widest,
 )
 from bot.policy.deadlines import doubt_s, first_word_s, gap_s, is_soon, load_pause_s, unsaid_s
+from bot.policy.fitness import sees
 from bot.policy.foresight import foretold
 from bot.policy.routing import sooner_elsewhere
 from bot.policy.seams import resumed
@@ -295,6 +296,7 @@ class HostServing:
 
     async def _fit(self, job: Job, lease: Lease, draft: Draft) -> tuple[Message, ...]:
         """The messages fitted to what was really loaded, saying what was left out."""
+        job = await self._seen(job, lease, draft)
         window, messages, dropped = lease.granted.instance.context_length, job.messages, job.dropped
         if (counted := await self._counted(job, lease)) is not None:
             messages, dropped = counted.messages, counted.dropped
@@ -306,7 +308,7 @@ class HostServing:
                 raise Unavailable(error.user_message, FailureKind.TOO_LONG) from error
             messages, dropped = fitted.messages, dropped + fitted.dropped
         await draft.trimmed(messages, dropped, has_earlier=job.asking.has_earlier)
-        return await self._seen(messages, job, lease, draft)
+        return messages
 
     async def _counted(self, job: Job, lease: Lease) -> Fitted | None:
         """The messages fitted by the host's own count; None where that is not needed, or not told.
@@ -331,25 +333,31 @@ class HostServing:
         except PromptTooLong:
             return None  # by our own estimate it may still be tried
 
-    async def _seen(
-        self, messages: tuple[Message, ...], job: Job, lease: Lease, draft: Draft
-    ) -> tuple[Message, ...]:
-        """The messages without the pictures that the model cannot see, saying so."""
-        key, told = job.wish.model_key, draft.so_far.told
+    async def _seen(self, job: Job, lease: Lease, draft: Draft) -> Job:
+        """The job without the pictures that the model cannot see, saying so."""
+        key, told, messages = job.wish.model_key, draft.so_far.told, job.messages
         host = self._fleet.snapshot().hosts[HostName(lease.endpoint.source)]
         model = host.models.get(key)
-        is_blind = model is not None and not model.vision and model.kind != "vlm"
-        if job.begun:
-            return blind(messages) if is_blind else messages
+        is_blind = model is not None and not sees(model)
         has_new = is_blind and bool(messages[-1].images)
-        draft.so_far = replace(draft.so_far, seer=job.seer if has_new else None)
-        if has_new:
+        if not job.begun:
+            draft.so_far = replace(draft.so_far, seer=job.seer if has_new else None)
+        # Measuring each message again is for those alone who have pictures.
+        if not is_blind or not any(message.images for message in (*messages, *job.whole)):
+            return job
+        if has_new and not job.begun:
             await draft.notice(blind_text(key, job.seer))
         # An image of long ago must not end a conversation that has moved on to another model.
-        elif is_blind and told.blind != key and any(message.images for message in messages):
+        elif not job.begun and told.blind != key and any(message.images for message in messages):
             await draft.notice(f"`{key}` cannot see; earlier pictures were left out.")
             draft.so_far = replace(draft.so_far, told=replace(told, blind=key))
-        return blind(messages) if is_blind else messages
+        # Before they are fitted: what is never sent takes no room from what was said.
+        messages, whole = blind(messages), blind(job.whole)
+        sizes = tuple(map(message_tokens, whole))
+        prompt_tokens = sum(map(message_tokens, messages))
+        return replace(
+            job, messages=messages, whole=whole, sizes=sizes, prompt_tokens=prompt_tokens
+        )
 
     async def _stream(
         self,

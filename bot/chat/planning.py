@@ -13,7 +13,8 @@ from bot.domain.hosts import FleetSnapshot, Wish
 from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName, TurnId, UserId
 from bot.domain.personas import Priority
 from bot.domain.values import value
-from bot.policy.context import Fitted, fit_or_least, message_tokens, transcript
+from bot.policy.context import Fitted, blind, fit_or_least, message_tokens, transcript
+from bot.policy.fitness import sees
 from bot.policy.index import RoutingIndex
 from bot.policy.offers import SlowRules, Ways, plan_ways
 from bot.policy.privacy import Consent, Judge, LocalOnly, without_names
@@ -211,7 +212,7 @@ class Planner:
         window = self.window(asking.resolved)
         # Cleaned and measured once, whatever windows are tried below: they and the count by a host
         # measured every text five times.
-        messages, sizes = _measured(asking, window)
+        messages, sizes = self._measured(asking, window)
         job = self._job_within(window, asking, messages, sizes)
         if job.wish.min_context > window:
             return self._for_long(job)
@@ -221,6 +222,23 @@ class Planner:
             # A transcript that no host has the memory for is shortened, not refused.
             job = self._job_within(smaller, asking, messages, sizes)
         return job
+
+    def _measured(self, asking: Asking, window: int) -> tuple[tuple[Message, ...], tuple[int, ...]]:
+        """Every message of a question, and how long each is in estimated tokens as it is sent."""
+        moment = Moment(asking.turn, asking.resolved.now, window)
+        messages = transcript(asking.resolved.persona, asking.branch, asking.request, moment)
+        # Counted as if they were sent, eight pictures loaded a second copy for thirty words, and
+        # left out what had been said, or nobody read so much and not even the words were answered.
+        is_blind = not asking.request.must_see and self._is_blind(asking.resolved)
+        sent = blind(messages) if is_blind else messages
+        return messages, tuple(map(message_tokens, sent))
+
+    def _is_blind(self, resolved: Resolved) -> bool:
+        """Is no picture seen here, whichever of the wanted models and hosts it is?"""
+        hosts = self._snapshot().hosts.values()
+        models = [host.models.get(key) for host in hosts for key in resolved.models]
+        known = [model for model in models if model is not None]
+        return bool(known) and AUTO not in resolved.models and not any(map(sees, known))
 
     def _for_long(self, job: Job) -> Job:
         """A job whose last message alone passes the window, for those who read so much.
@@ -330,7 +348,7 @@ class Planner:
         if asking.branch and not fitted.dropped:
             # What stands behind the newest answer, which its host wrote itself.
             new = takewhile(lambda message: message.role != "assistant", reversed(fitted.messages))
-            new_tokens = sum(map(message_tokens, new))
+            new_tokens = sum(sizes[-len([*new]) :])
         routed = partial(
             self.routed,
             user=str(request.user),
@@ -365,7 +383,7 @@ class Planner:
             whole=messages,
             sizes=sizes,
             window=window,
-            remade=lambda fresh: self._job_within(window, fresh, *_measured(fresh, window)),
+            remade=lambda fresh: self._job_within(window, fresh, *self._measured(fresh, window)),
         )
 
     def routed(
@@ -507,13 +525,6 @@ def _is_away(candidate: Candidate) -> bool:
 
 def _is_at_home(route: Route) -> bool:
     return bool(route.candidates) and not _is_away(route.candidates[0])
-
-
-def _measured(asking: Asking, window: int) -> tuple[tuple[Message, ...], tuple[int, ...]]:
-    """Every message of a question, and how long each is in estimated tokens."""
-    moment = Moment(asking.turn, asking.resolved.now, window)
-    messages = transcript(asking.resolved.persona, asking.branch, asking.request, moment)
-    return messages, tuple(map(message_tokens, messages))
 
 
 def _fitted_abroad(asking: Asking, window: int, answer_tokens: int) -> Fitted:

@@ -12,6 +12,7 @@ from bot.domain.hosts import HostSnapshot, Instance, LoadInFlight, Model, Speed,
 from bot.domain.ids import HostName, InstanceId, ModelKey, ProviderName
 from bot.domain.personas import LoadSettings
 from bot.domain.values import value
+from bot.policy.fitness import sees
 from bot.policy.placement import Hopeless, context_needed, place
 from bot.policy.speeds import SENT_S, LoadBasis, expected_rates, load_seconds
 from bot.policy.waking import wake_left_s
@@ -176,7 +177,7 @@ def outlook(host: HostSnapshot, key: ModelKey, ask: RouteAsk, now: float) -> Out
         return Rejection(host.name, key, "not on this host", brief=BRIEFLY[FailureKind.NOT_THERE])
     if ask.is_chat and model.kind == "embedding":
         return Rejection(host.name, key, "an embedding model cannot chat")
-    if ask.needs_vision and not (model.vision or model.kind == "vlm"):
+    if ask.needs_vision and not sees(model):
         return Rejection(host.name, key, "cannot see images", brief=BLIND)
     copies = [instance for instance in host.instances if instance.model_key == key]
     most = model.max_context_length

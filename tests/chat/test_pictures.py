@@ -107,6 +107,23 @@ async def test_where_nobody_can_see_the_words_are_answered(tmp_path: Path) -> No
         assert "no model here can see them" in said.notices
 
 
+async def test_pictures_that_are_never_sent_take_no_room_from_the_words(tmp_path: Path) -> None:
+    # Eight were "unable to see images" of all instead of an answer, and a second copy was loaded or
+    # what had been said left out for them where the model read a little more.
+    small = replace(QWEN, max_context_length=4096)
+    async with house(tmp_path, sim("studio", small, GEMMA)) as home:
+        first = await home.play(home.request("remember this", model=QWEN.key))
+        request = home.request(
+            "what are these?", model=QWEN.key, attachments=[PICTURE] * 8, parent=first.turn
+        )
+        said = await home.play(request)
+        assert isinstance(said.last, Finished)
+        await home.play(home.request("and now?", model=QWEN.key, parent=said.turn))
+        for sent in home.hosts["studio"].journal.of(PredictionStarted):
+            assert "remember this" in str(sent.messages)
+        assert len(home.hosts["studio"].journal.of(LoadStarted)) == 1
+
+
 async def test_a_picture_goes_to_whom_the_owner_put_first(tmp_path: Path) -> None:
     rules = ChatRules(PersonaName("default"), strategy="prefer_cloud")
     async with house(
