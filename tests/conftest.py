@@ -8,12 +8,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import pytest
 import structlog
+import typer.main
 from _pytest.pathlib import import_path
 from _pytest.runner import runtestprotocol
 from clocks import LoopClock
@@ -42,6 +45,9 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 LONGEST_S = 300.0
 """No test that awaits takes a tenth of it, also where the machine stands still for a while."""
 
@@ -56,13 +62,15 @@ _SDK_TESTS = (
 )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Spares the tests what costs time and proves nothing.
 
     No test speaks TLS, and reading the system's certificates takes an HTTP client some 40 ms. No
     test pulls the plug, and waiting for the disk at each commit took longer than all the rest.
     Nobody reads what passing tests log: drawing an exception in boxes took longer than raising it.
+    Randomness is injected, never that of the module, which was seeded anew three times a test.
     """
+    config.option.randomly_reset_seed = False
     *processors, _ = structlog.get_config()["processors"]
     plain = structlog.dev.ConsoleRenderer(
         colors=False, exception_formatter=structlog.dev.plain_traceback
@@ -139,7 +147,53 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
         import uvloop
     except ImportError:
         return {"asyncio": _new_loop(asyncio.new_event_loop)}
-    return {"uvloop": _new_loop(uvloop.new_event_loop)}
+
+    class Loop(uvloop.Loop):
+        """A loop with the threads of those before it."""
+
+        async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+            del timeout  # of Python 3.12, five minutes
+            await _threads().rest()
+
+    def new_loop() -> asyncio.AbstractEventLoop:
+        loop = Loop()
+        loop.set_default_executor(_threads())
+        return loop
+
+    return {"uvloop": _new_loop(new_loop)}
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads for one loop after the other.
+
+    Every other test has something done in one: to begin it, and another to wait for its end, took
+    each of them a millisecond.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="asyncio")
+        self._under_way = set[Future[Any]]()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        work = super().submit(fn, *args, **kwargs)
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
+        return work
+
+    async def rest(self) -> None:
+        """Returns when all that was begun is done."""
+        # They may end meanwhile.
+        if under_way := list(self._under_way):
+            await asyncio.wait([asyncio.wrap_future(work) for work in under_way])
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Asked of each loop's executor as the loop is closed; the next one goes on with these."""
+
+
+_threads = cache(_Threads)
+if hasattr(os, "register_at_fork"):
+    # A process begun for each mutant has the executor, and none of its threads.
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def _new_loop(
@@ -197,6 +251,8 @@ def pytest_collection_finish() -> None:
 
     And collects seldom: a collection for every 700 new objects was a tenth of the whole time.
     """
+    # Each call of the command line made its commands anew of all their signatures: 10 ms.
+    typer.main.get_command = cache(typer.main.get_command)
     gc.freeze()
     gc.set_threshold(100_000)
     gc.enable()

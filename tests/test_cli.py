@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import inspect
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import typer.main
 from hosting import hosts_beside
 from house import GEMMA, QWEN, sim
 from logs import logs_put_back
@@ -396,7 +398,9 @@ def test_help_is_asked_for_in_short_and_calls_no_switch_a_bool(
 def test_the_shell_completes_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Typer looks which shell started it, and under make that is one it completes nothing for.
+    # Typer looks which shell started it, and under make that is one it completes nothing for. It
+    # does so as it makes the commands, which were made before.
+    monkeypatch.setattr(typer.main, "get_command", inspect.unwrap(typer.main.get_command))
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     assert run("--show-completion", "bash") == 0
     assert "_LANTERN_COMPLETE=complete_bash" in capsys.readouterr().out
