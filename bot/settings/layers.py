@@ -71,12 +71,18 @@ def merge_hosts(variables: Layer, file: Layer) -> tuple[Layer, str | None]:
 
     Returns:
         The variables' layer with the file's hosts in it too, and what was merged, in words; the
-        layer as it is, and None, where one of the two names no list of hosts.
+        layer as it is, and None, where one of the two names no hosts. Without its own where what
+        the file says is no list, so that this is a fault as it is alone.
     """
     # A variable can hardly say more than an address. When it hid the file's list, whoever had begun
     # with LANTERN_HOSTS and wrote memory_gb and token_env into the file, where the README leads,
     # saw neither count; and was not told.
     near, far = _hosts(variables), _hosts(file)
+    if near is not None and far is None and file.values.get("hosts") is not None:
+        # A forgotten dash lost each host's memory_gb and token without a word.
+        kept = {key: value for key, value in variables.values.items() if key != "hosts"}
+        origins = {at: place for at, place in variables.origins.items() if at[:1] != ("hosts",)}
+        return Layer(kept, origins), None
     if near is None or far is None:
         return variables, None
     hosts, origins = list(near), dict(variables.origins)

@@ -447,7 +447,16 @@ def test_a_host_that_both_name_without_more_is_one_host(tmp_path: Path) -> None:
         ("hosts:\n- a\n- a", "b", "config.yaml line 3: hosts (a).address is"),
         ("hosts:\n- {address: a, name: x, memory: 1}", "b", "config.yaml line 2: hosts (x).memory"),
         ("hosts:\n- 7", "b", "config.yaml line 2: hosts (7) is 7"),
-        ("hosts: 5", "b, 10.0.0.300", "environment variable LANTERN_HOSTS: hosts.1.address is"),
+        ("hosts: 5", "b", "config.yaml line 1: hosts is 5; expected a list"),
+        ("hosts: true", "b", "config.yaml line 1: hosts is true; expected a list"),
+        ("hosts:\n  a: {memory_gb: 1}", "b", "config.yaml line 1: hosts is a mapping; expected"),
+        (
+            "hosts:\n  name: a\n  address: b",
+            "b",
+            "config.yaml line 1: hosts is a mapping; expected",
+        ),
+        ("hosts: 5", "b, 10.0.0.300", "config.yaml line 1: hosts is 5; expected a list"),
+        ("hosts: a b", "b", "config.yaml line 1: hosts is"),
         ("hosts: [a]", '[{"address": "b"', "environment variable LANTERN_HOSTS: hosts is"),
     ],
 )
