@@ -300,7 +300,7 @@ class Planner:
         answer_tokens = max(REST_TOKENS, job.answer_tokens - said_tokens)
         route, wish = self.routed(
             resolved,
-            str(request.user),
+            str(asking.payer),
             prompt_tokens=prompt_tokens,
             answer_tokens=answer_tokens,
             local_only=True,
@@ -351,7 +351,7 @@ class Planner:
             new_tokens = sum(sizes[-len([*new]) :])
         routed = partial(
             self.routed,
-            user=str(request.user),
+            user=str(asking.payer),
             prompt_tokens=fitted.prompt_tokens,
             answer_tokens=answer_tokens,
             sticky_host=next(filter(None, served), None),

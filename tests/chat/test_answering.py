@@ -535,6 +535,21 @@ def test_the_widest_window_of_those_wanted_is_found_by_their_names(
     assert planner.window(nobody) == WINDOW_TOKENS
 
 
+def test_whoever_orders_an_answer_takes_the_turn_in_a_hosts_line() -> None:
+    # Many Retries by one person pushed back those whose questions they were.
+    planner = Planner(
+        lambda: FleetSnapshot({}, 0.0),
+        ChatRules(PersonaName("sage")),
+        lambda prompt, answer, now, room: (),
+        nothing,
+    )
+    retried = replace(job_of(STUDIO).asking, payer=UserId("discord:bob"))
+    job = planner.job(retried)
+    assert job.wish.user == "discord:bob"
+    rest = rest_of(replace(job_of(STUDIO), asking=retried), "It", 1)
+    assert rest.wish.user == "discord:bob"
+
+
 def asked_for(max_tokens: int | None, *, is_zai_chosen: bool = False) -> Job:
     job = replace(job_of(STUDIO), messages=(Message("user", "Why?"),), prompt_tokens=100)
     persona = Persona(PersonaName("sage"), sampling=Sampling(max_tokens=max_tokens))
