@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
 from typing import cast
@@ -9,6 +11,7 @@ from typing import cast
 import discord
 import structlog
 
+from bot.chat.beginning import DELETED
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Turn
 from bot.domain.errors import BotError
@@ -29,6 +32,7 @@ from cogs._transport import CALL_S, transport_to
 from cogs._view import MessageView, View, restored
 from cogs._webhooks import Webhooks
 from cogs._writer import Writer
+from cogs.memory import ENDED
 
 EACH_S = 180.0
 """Longest time given to one reply; what is not closed now is tried again at the next start."""
@@ -74,6 +78,8 @@ class Closing:
         self._questions: tuple[Question, ...] = ()
         self._replies: tuple[ReplyMessage, ...] = ()
         self._left_loads: tuple[OpenLoad, ...] = ()
+        self._left: dict[TurnId, Turn] = {}
+        """What their messages are to show, as it was before anything of it could be deleted."""
 
     async def collect(self) -> None:
         """Reads what a Lantern that ended without warning left open."""
@@ -81,8 +87,17 @@ class Closing:
             self._replies = await self._lantern.replies.left_open()
             self._left_loads = await self._loads.left_open()
             self._questions = await self._lantern.questions.left_open()
+            for question in self._questions:
+                await self._collect(question.turn, question)
+            for turn in dict.fromkeys(reply.turn for reply in self._replies):
+                await self._collect(turn, None)
         except BotError as error:
             _log.warning("open replies not read", error=error.user_message)
+
+    async def _collect(self, turn: TurnId | None, question: Question | None) -> None:
+        stored = await self._stored(turn, question)
+        if turn is not None and turn not in self._left and stored is not None:
+            self._left[turn] = stored
 
     async def run(self) -> None:
         """Closes everything collected, one message after the other, within the channels' limits."""
@@ -176,29 +191,52 @@ class Closing:
         self, turn: TurnId | None, kept: tuple[ReplyMessage, ...], question: Question | None
     ) -> None:
         """Brings a reply's messages in line with what is stored; where there is none, makes one."""
+        left = None if turn is None else self._left.pop(turn, None)
         try:
-            # A retry that was cut off before its first word has given its place back.
             store = self._lantern.turns.store
             beside = None if turn is None else await store.answers(turn)
-            about = turn if beside is None or question is not None else beside.shown
-            stored = None if about is None else await store.get(about)
+            stored = await self._stored(turn, question)
+            about = turn if stored is None else stored.id
             ids = {int(message.message_id) for message in kept}
             if question is None:
                 channel = int(kept[0].channel_id)
-                is_done = stored is None or await self._show(
-                    self._restored(stored, channel, beside), channel, tuple(sorted(ids))
-                )
+                views = self._restored(stored, channel, beside) if stored is not None else ()
+                views = views or self._withdrawn(left, kept[0].message_id, channel)
+                shown = tuple(sorted(ids))
+                with_buttons = None if stored is None else stored.id
+                is_done = not views or await self._show(views, channel, shown, about=with_buttons)
             else:
-                is_done = await self._answer(question, stored, ids)
+                is_done = await self._answer(question, stored, left, ids)
                 if is_done:
                     await self._lantern.questions.close(question.id)
             if is_done and turn is not None:
                 await self._lantern.replies.close(turn)
             if is_done and about is not None and about != turn and beside is not None:
-                where, shown = kept[0].channel_id, sorted(ids)
-                await self._lantern.replies.bind(about, where, shown, beside.ids)
+                where = kept[0].channel_id
+                await self._lantern.replies.bind(about, where, sorted(ids), beside.ids)
         except BotError as error:
             _log.warning("reply not closed", turn_id=turn, error=error.user_message)
+
+    async def _stored(self, turn: TurnId | None, question: Question | None) -> Turn | None:
+        """What its messages show; None where nothing of it is stored, or any more."""
+        store = self._lantern.turns.store
+        # A retry that was cut off before its first word has given its place back.
+        beside = None if turn is None or question is not None else await store.answers(turn)
+        about = turn if beside is None else beside.shown
+        return None if about is None else await store.get(about)
+
+    def _withdrawn(self, left: Turn | None, asked: str, channel: int) -> tuple[MessageView, ...]:
+        """An answer whose question was taken back since the start: nothing can be done with it."""
+        if left is None:
+            return ()
+        is_forgotten = self._lantern.turns.taken_back.is_forgotten(left.user, asked)
+        why = f"⏹ Stopped. {ENDED if is_forgotten else DELETED}"
+        news = () if left.status == "done" else (why,)
+        has_footer = self._lantern.place_settings.at(left.place).footer
+        locale = self._readers.locale_at(self._client, channel)
+        whole = replace(left, status="done")
+        *views, last = restored(whole, has_footer=has_footer, news=news, locale=locale)
+        return (*views, replace(last, acts=()))
 
     def _restored(
         self, stored: Turn, channel: int, answers: Answers | None = None
@@ -207,7 +245,9 @@ class Closing:
         locale = self._readers.locale_at(self._client, channel)
         return restored(stored, answers, has_footer=has_footer, locale=locale)
 
-    async def _answer(self, question: Question, stored: Turn | None, ids: set[int]) -> bool:
+    async def _answer(
+        self, question: Question, stored: Turn | None, left: Turn | None, ids: set[int]
+    ) -> bool:
         """Tells who asked how their question stands; whether that needs no further try."""
         # Also when some are known: the last may have appeared in the moment we were killed.
         found = await answers_to(self._client, question)
@@ -217,7 +257,14 @@ class Closing:
         channel, shown = int(question.channel_id), tuple(sorted(ids))
         if stored is not None:
             views = self._restored(stored, channel)
-            if await self._show(views, channel, shown, question):
+        else:
+            views = self._withdrawn(left, question.id, channel)
+            if not shown and (views or self._lantern.turns.taken_back.is_deleted(question.id)):
+                return True  # To a message that is gone nothing is said.
+        if views:
+            anew = None if stored is None else question
+            about = None if stored is None else stored.id
+            if await self._show(views, channel, shown, anew, about=about):
                 return True
             # Where only its giver has the app the token alone may edit: it stood there half
             # written, with a Stop, for ever.
@@ -243,8 +290,10 @@ class Closing:
         channel: int,
         ids: tuple[int, ...],
         question: Question | None = None,
+        *,
+        about: TurnId | None = None,
     ) -> bool:
-        """Whether the messages need no further try."""
+        """Whether the messages need no further try; what they show acts on the turn ``about``."""
         # The nonces of the first time: where no history may be read, Discord gives the message
         # that is there already instead of a second one.
         answers = int(question.id) if question is not None and question.token is None else None
@@ -255,6 +304,12 @@ class Closing:
         writer = Writer(View(views), transport, denied_tries=1)
         try:
             async with asyncio.timeout(EACH_S):
-                return await writer.run(existing=ids, is_unsure=True) != "given up"
+                outcome = await writer.run(existing=ids, is_unsure=True)
         except TimeoutError:
             return False
+        if about is not None and await self._lantern.turns.store.get(about) is None:
+            # Its question was deleted meanwhile: its buttons were shown after they were taken off.
+            with suppress(*SENDING_ERRORS):
+                for message in writer.ids()[-1:]:
+                    await transport.dress(message, None)
+        return outcome != "given up"

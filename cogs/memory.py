@@ -35,7 +35,7 @@ there: delete it there. To do it: `/history forget sure:yes`."""
 FORGOTTEN = """\
 🗑 Forgotten: {questions} with all answers, and your facts. Backups follow within 8 days."""
 
-_ENDED = "Its question was forgotten."
+ENDED = "Its question was forgotten."
 
 
 class Memory(commands.Cog):
@@ -107,7 +107,7 @@ class Memory(commands.Cog):
         self._turns.taken_back.forget(user, interaction.id)
         running = await self._people.running(user)
         self._replies.strip(running)
-        await self._turns.end(running, _ENDED)
+        await self._turns.end(running, ENDED)
         count, shown = await self._people.forget(user)
         await self._replies.pings.choose(user, is_on=False)
         await say(interaction, FORGOTTEN.format(questions=counted(count, "question")))

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any
 from unittest.mock import AsyncMock
@@ -10,6 +10,7 @@ from unittest.mock import AsyncMock
 import discord
 import pytest
 from cogs_doubles import (
+    ALICE,
     READERS,
     RECEIPT,
     TURN,
@@ -46,6 +47,7 @@ from cogs.closing import (
     UNTOLD_LINE,
     Closing,
 )
+from cogs.memory import ENDED
 
 
 def closing_of(
@@ -81,15 +83,22 @@ class Crashed:
         self.message.edit.side_effect = list(errors) + [None] * 40
         self.client = double(discord.Client)
 
-    def close(self) -> None:
-        play(self._story(self.lantern))
+    def close(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """``meanwhile`` happens between the start and the closing."""
+        play(self._story(self.lantern, meanwhile))
 
-    async def _story(self, lantern: Lantern) -> None:
+    async def _story(self, lantern: Lantern, meanwhile: Callable[[], object]) -> None:
         client = self.client
         client.get_partial_messageable.return_value = self.channel
         closing = closing_of(client, lantern)
         await closing.collect()
+        meanwhile()
         await closing.run()
+
+    def delete(self) -> None:
+        """Its question goes, and with it the turn."""
+        assert isinstance(self.lantern.turns, ScriptedTurns)
+        self.lantern.turns.stored.clear()
 
     @property
     def shown(self) -> list[dict[str, Any]]:
@@ -156,6 +165,65 @@ def test_a_turn_that_is_not_stored_any_more_leaves_nothing_open() -> None:
     crashed = Crashed(None)
     crashed.close()
     assert crashed.shown == []
+    assert crashed.open == 0
+
+
+WITHDRAWN = "⏹ Stopped. Its question was deleted."
+
+
+@pytest.mark.parametrize(
+    ("turn", "content"),
+    [
+        (stored_turn("", "partial"), WITHDRAWN),
+        (stored_turn("Half an answer", "partial"), f"Half an answer\n-# {WITHDRAWN}"),
+        (stored_turn("Whole.", "done"), "Whole."),
+    ],
+)
+def test_an_answer_whose_question_is_deleted_before_it_is_closed_promises_nothing(
+    turn: Turn, content: str
+) -> None:
+    crashed = Crashed(turn)
+    crashed.close(crashed.delete)
+    (shown,) = crashed.shown
+    assert (shown["content"], shown["view"]) == (content, None)
+    assert crashed.open == 0
+
+
+def test_an_answer_whose_asker_has_it_all_forgotten_before_it_is_closed_says_so() -> None:
+    crashed = Crashed(stored_turn("", "partial"))
+
+    def forget() -> None:
+        crashed.delete()
+        crashed.lantern.turns.taken_back.forget(ALICE, 301)
+
+    crashed.close(forget)
+    assert [shown["content"] for shown in crashed.shown] == [f"⏹ Stopped. {ENDED}"]
+
+
+def test_an_answer_that_is_deleted_with_its_question_is_left_alone() -> None:
+    crashed = Crashed(stored_turn("", "partial"), errors=(http_error(404, 10008),))
+    crashed.close(crashed.delete)
+    assert crashed.channel.send.await_count == 0
+    assert crashed.open == 0
+
+
+@pytest.mark.parametrize("fault", [None, http_error(503)])
+def test_a_question_deleted_while_its_answer_is_closed_leaves_no_buttons(
+    fault: Exception | None,
+) -> None:
+    crashed = Crashed(stored_turn("Half an answer", "partial"))
+
+    def edit(**_: object) -> None:
+        is_first = len(crashed.shown) == 1
+        crashed.delete()
+        if not is_first and fault is not None:
+            raise fault
+
+    crashed.message.edit.side_effect = edit
+    crashed.close()
+    first, last = crashed.shown
+    assert first["view"] is not None
+    assert last == {"view": None}
     assert crashed.open == 0
 
 
@@ -277,7 +345,9 @@ class Untold:
         response: Any = None,
         told: Any = None,
         edit: Any = None,
+        is_deleted: bool = False,
     ) -> None:
+        """``is_deleted``: its question goes between the start and the closing."""
         turns = ScriptedTurns()
         if turn is not None:
             turns.stored[TURN] = turn
@@ -299,6 +369,9 @@ class Untold:
 
         async def story() -> None:
             await self.closing.collect()
+            if is_deleted:
+                turns.taken_back.delete(int(question.id))
+                turns.stored.clear()
             await self.closing.run()
 
         play(story())
@@ -354,6 +427,24 @@ def test_a_message_that_appeared_as_we_were_killed_is_found_again(message: Any) 
     untold = Untold(TAKEN_UP, stored_turn("Half", "partial"), history=history)
     assert untold.sent == []
     assert [key for key, _ in untold.edited] == [300]
+
+
+@pytest.mark.parametrize("act", ["", "stop"])
+def test_what_was_shown_of_an_answer_whose_question_was_deleted_is_closed(act: str) -> None:
+    # Whether or not the deletion has taken its buttons off already.
+    message = shown(300, act, message_reference={"message_id": "41"})
+    turn = stored_turn("", "partial")
+    untold = Untold(TAKEN_UP, turn, history=[message], is_deleted=True)
+    assert (untold.sent, untold.edited) == ([], [(300, WITHDRAWN)])
+    assert untold.questions.open == {}
+
+
+@pytest.mark.parametrize("question", [ASKED, TAKEN_UP])
+def test_nothing_is_said_to_a_question_that_was_deleted(question: Question) -> None:
+    turn = None if question.turn is None else stored_turn("", "partial")
+    untold = Untold(question, turn, is_deleted=True)
+    assert untold.sent == untold.edited == []
+    assert untold.questions.open == {}
 
 
 def test_where_no_history_is_read_what_the_nonce_finds_is_written_over() -> None:
