@@ -12,7 +12,7 @@ from bot.domain.personas import Persona
 from bot.policy.choice import Scope
 from bot.policy.markup import harmless
 from bot.policy.names import shown_name
-from bot.policy.place_rules import FORMS, MOST_LISTED, Level, SetValue
+from bot.policy.place_rules import FORMS, MOST_LISTED, Level, SettingName, SetValue
 from cogs._forms import form_of, typed_in
 from cogs._languages import told
 
@@ -115,9 +115,11 @@ def limits_form(
     fields: list[ui.Label[Any]] = []
     for one in shown:
         if one.form.kind == "number":
+            now = one.own.value[0] if one.own else ""
             field: ui.TextInput[Any] = ui.TextInput(
-                custom_id=one.name,
-                default=one.own.value[0] if one.own else "",
+                # With what it shows: another admin may change that before this form is sent.
+                custom_id=f"{one.name}:{now}",
+                default=now,
                 required=False,
                 max_length=20,
             )
@@ -128,9 +130,20 @@ def limits_form(
 
 def typed_limits(data: Mapping[str, Any], locale: object = None) -> str:
     """What was typed into that form, a line each, for whoever's numbers were not taken."""
-    typed = typed_in(data.get("components", ()))
-    written = [(told(FORMS[name].title, locale), typed[name]) for name in FORMS if typed.get(name)]
+    written = [(told(FORMS[key].title, locale), text) for key, text, _ in _limits(data) if text]
     return "".join(f"\n✏ {title}: {harmless(text)}" for title, text in written)
+
+
+def changed_limits(data: Mapping[str, Any]) -> dict[SettingName, tuple[str, ...]]:
+    """The limits whose sender wrote something else than the form showed as it was opened."""
+    return {key: (text,) for key, text, shown in _limits(data) if text.strip() != shown}
+
+
+def _limits(data: Mapping[str, Any]) -> list[tuple[SettingName, str, str]]:
+    """Each limit of a form that was sent: what it is now, and what it showed."""
+    typed = typed_in(data.get("components", ()))
+    fields = {key.partition(":")[0]: (key.partition(":")[2], text) for key, text in typed.items()}
+    return [(name, fields[name][1], fields[name][0]) for name in FORMS if name in fields]
 
 
 def picked(data: Mapping[str, Any], shown: Shown | None) -> tuple[str, ...]:

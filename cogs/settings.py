@@ -16,12 +16,11 @@ from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.access import check_may_set
 from bot.policy.choice import key_for
-from bot.policy.place_rules import FORMS, Level, SettingName
+from bot.policy.place_rules import FORMS, Level
 from bot.policy.privacy import Sources
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say, say_error
-from cogs._forms import typed_in
-from cogs._panel import PANEL_S, limits_form, panel, picked, typed_limits
+from cogs._panel import PANEL_S, changed_limits, limits_form, panel, picked, typed_limits
 from cogs._places import place_of, user_id
 
 ScopeName = Literal["me", "channel", "server"]
@@ -159,12 +158,11 @@ class SettingsCog(commands.Cog):
             await self._switch.set_default(place, asker.user, level, chosen, rights)
             return "✅ Who answers was changed."
         if name == "limits":
-            typed = typed_in(data.get("components", ()))
-            limits: dict[SettingName, list[str]] = {
-                known: [typed[known]] for known in FORMS if known in typed
-            }
+            limits = changed_limits(data)
+            if not limits:
+                return "Nothing was changed."
             await self._settings.change(place, level, limits, asker)
-            return "✅ The limits were changed."
+            return "✅ " + "\n".join(f"{FORMS[known].title}: changed." for known in limits)
         shown = next((o for o in self._settings.shown(place, level) if o.name == name), None)
         if shown is None:
             raise RequestRefused(OLD)

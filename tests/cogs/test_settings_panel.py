@@ -239,8 +239,8 @@ async def test_limits_are_written_into_a_form_all_or_none() -> None:
     asked = await house.press("limits")
     (form,) = asked.response.send_modal.await_args.args
     assert [row["component"]["custom_id"] for row in form.to_dict()["components"]] == [
-        "turns_per_minute",
-        "tokens_per_day",
+        "turns_per_minute:",
+        "tokens_per_day:",
     ]
     await house.press("limits", fields={"turns_per_minute": "5", "tokens_per_day": ""})
     assert house.settings.at(HERE).turns == (5, HERE.server)
@@ -251,6 +251,36 @@ async def test_limits_are_written_into_a_form_all_or_none() -> None:
     # Both numbers had to be typed again.
     assert "✏ Questions a minute, each person: 6" in said
     assert "✏ Tokens a day, each person: many" in said
+
+
+async def test_a_form_changes_only_what_its_sender_typed_over() -> None:
+    house = House()
+    await house.settings.change(HERE, "server", {"turns_per_minute": ["5"]}, ADMIN)
+
+    async def form(who: int) -> list[str]:
+        (asked,) = (await house.press("limits", who=who)).response.send_modal.await_args.args
+        return [row["component"]["custom_id"] for row in asked.to_dict()["components"]]
+
+    (_, tokens), (turns, untouched) = await form(1), await form(2)
+    first = await house.press("limits", fields={turns: "5", tokens: "500"}, message=1)
+    second = await house.press("limits", fields={turns: "3", untouched: ""}, who=2, message=2)
+    here = house.settings.at(HERE)
+    assert (here.turns, here.tokens_per_day) == ((3, HERE.server), 500)
+    said = texts(page(second))
+    assert "✅ Questions a minute, each person: changed." in said
+    assert "Tokens a day, each person: changed." not in said
+    told = texts(first.edit_original_response.await_args.kwargs["view"])
+    assert "Questions a minute, each person: changed.\n-# <@2>" in told
+
+    # What it showed is taken away by whoever empties it, and by nobody else.
+    turns, tokens = await form(1)
+    await house.press("limits", fields={turns: "3", tokens: " "})
+    assert house.settings.at(HERE).tokens_per_day is None
+    turns, tokens = await form(1)
+    kept = house.settings.stored
+    said = texts(page(await house.press("limits", fields={turns: "3", tokens: ""})))
+    assert "Nothing was changed." in said
+    assert house.settings.stored is kept
 
 
 @pytest.mark.parametrize(
