@@ -80,7 +80,9 @@ class FleetCog(
         """Loads with a progress bar in the reply."""
         check_may_manage("load models", is_allowed=self._rules.rights(interaction).may_load)
         catalog = self._catalog
-        key, where = catalog.any_model(model), catalog.host(host) if host else None
+        # Before anything is shown: what cannot be begun is told to whoever asked, alone.
+        key = catalog.any_model(model)
+        where = catalog.holder(host, key) if host else None
         transport = InteractionTransport(interaction, self._pacers)
         await transport.begin()
         head = told(f"📥 Loading `{key}`{f' on {where}' if where else ''}.", transport.locale)

@@ -74,7 +74,8 @@ class FleetActs:
     ) -> LoadSteps:
         """Loads a model (on the best host when none is named): progress, then where it is.
 
-        Errors leave the iteration: ``UnknownName``; ``NoCandidates`` when no host could, with
+        Errors leave the iteration: ``UnknownName``; ``RequestRefused`` when the host that is
+        named does not have the model; ``NoCandidates`` when no host could, with
         each one's own reason.
         """
 
@@ -92,7 +93,7 @@ class FleetActs:
                 purpose="order",
             )
             if host is not None:
-                route = Route((Candidate(key, self._catalog.host(host)),))
+                route = Route((Candidate(key, self._catalog.holder(host, key)),))
             else:
                 # No chat: an embedding model, which answers none, may be loaded by hand too; it
                 # was once refused here as if somebody wanted to talk to it.
@@ -101,6 +102,8 @@ class FleetActs:
             ready = await load_first(self._fleet, wish, route, emit)
             if ready.by is None:
                 head = f"No host can load `{key}` now."
+                if host is not None:
+                    head = f"{self._catalog.host(host)} cannot load `{key}` now."
                 kinds = [failed.kind for failed in ready.failed if failed.kind is not None]
                 whole = unready_lines(ready, str)
                 raise NoCandidates(f"{head}\n{unready_lines(ready)}".rstrip(), kinds, whole)

@@ -307,6 +307,21 @@ class Catalog:
                 return host.name
         return HostName(resolve("host", name, [str(key) for key in hosts]))
 
+    def holder(self, name: str, key: ModelKey) -> HostName:
+        """The host meant, where it has a model on its disk, or may have.
+
+        Raises:
+            UnknownName: no such host; names the nearest.
+            RequestRefused: it does not have the model; names the hosts that do.
+        """
+        host, snapshot = self.host(name), self.snapshot()
+        known = snapshot.hosts[host]
+        if known.models and known not in (holders := snapshot.holders(key)):
+            others = ", ".join(holder.name for holder in holders)
+            words = f"{host} does not have `{key}`; it is on {others}."
+            raise RequestRefused(words if others else f"{host} does not have `{key}`.")
+        return host
+
     def option(self, key: ModelKey, only: HostName | None = None) -> ModelOption:
         """How one model stands on the fleet now, or on one host."""
         snapshot = self.snapshot()

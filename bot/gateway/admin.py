@@ -309,13 +309,10 @@ class Admin:
 
     def _holder(self, name: str, key: ModelKey) -> HostName:
         """A host that has a model on its disk, or may have."""
-        host = self._host(name)
-        snapshot = self._built.fleet.snapshot()
-        if snapshot.hosts[host].models and snapshot.hosts[host] not in snapshot.holders(key):
-            others = ", ".join(holder.name for holder in snapshot.holders(key))
-            words = f"{host} does not have `{key}`; it is on {others}."
-            raise Problem(404, words, "model_not_found", param="host")
-        return host
+        try:
+            return self._built.catalog.holder(self._host(name), key)
+        except RequestRefused as wrong:
+            raise Problem(404, wrong.user_message, "model_not_found", param="host") from wrong
 
     def _only_drained(self, key: ModelKey, only: HostName | None) -> bool:
         """Is every host that could load a model, and is there, drained?"""

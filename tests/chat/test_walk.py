@@ -11,7 +11,7 @@ from house import ADA, GEMMA, PLACE, QWEN, House, cloud, house, sim
 from bot.chat.override import Override
 from bot.chat.walk import HOST_AT_FAULT, LoadSteps, Readiness, walk
 from bot.domain.chat import Candidate
-from bot.domain.errors import FailureKind, NoCandidates, Unavailable
+from bot.domain.errors import FailureKind, NoCandidates, RequestRefused, Unavailable
 from bot.domain.events import Offered
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId
 from bot.fleet.lease import Elsewhere, Silent
@@ -371,8 +371,22 @@ async def test_a_load_by_hand_tells_where_and_fails_with_each_reason(tmp_path: P
         by = (await ended(home.lantern.acts.load(None, QWEN.key))).by
         assert by is not None
         assert by.host == "laptop"
-        with pytest.raises(NoCandidates, match=r"studio: .*no luck"):
+        with pytest.raises(NoCandidates, match=r"studio: .*no luck") as failed:
             await ended(home.lantern.acts.load("studio", QWEN.key))
+        # The laptop can.
+        head = f"studio cannot load `{QWEN.key}` now."
+        assert failed.value.user_message.splitlines()[0] == head
+
+
+async def test_a_load_by_hand_at_a_host_without_the_model_names_those_that_have_it(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), sim("laptop", GEMMA)) as home:
+        with pytest.raises(RequestRefused) as refused:
+            async with home.lantern.acts.load("laptop", QWEN.key) as steps:
+                assert [step async for step in steps] == []
+    said = f"laptop does not have `{QWEN.key}`; it is on studio."
+    assert refused.value.user_message == said
 
 
 async def test_an_embedding_model_is_loaded_by_hand_wherever_it_is(tmp_path: Path) -> None:

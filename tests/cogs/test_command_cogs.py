@@ -32,7 +32,7 @@ from bot.chat.lantern import Lantern
 from bot.chat.switch import Explanation, beside_words
 from bot.domain.chat import Place, Rejection, Route
 from bot.domain.cloud import Account, ProviderStanding
-from bot.domain.errors import ForeignInstance, NotPermitted, UnknownName
+from bot.domain.errors import ForeignInstance, NotPermitted, RequestRefused, UnknownName
 from bot.domain.ids import AUTO, HostName, ModelKey, PlaceId, ProviderName, UserId
 from bot.policy.access import EVERY_RIGHT, Circle, PlaceRules
 from bot.policy.choice import Scope
@@ -364,6 +364,20 @@ async def test_an_admin_loads_with_a_bar_and_unloads_with_words() -> None:
     await give(house.fleet.unload, house.fleet, unloading, MODEL, None, True)
     assert house.acts.unload.await_args.kwargs == {"even_foreign": True}
     assert said_to(unloading) == [f"Unloaded `{MODEL}` on {HOST}."]
+
+
+async def test_a_load_at_a_host_without_the_model_is_told_to_who_ordered_it_alone() -> None:
+    house, interaction = Commands(), interaction_of(42)
+    snapshot = house.lantern.catalog.snapshot()
+    other = replace(snapshot.hosts[HOST], name=HostName("studio-2"), instances=())
+    other = replace(other, models={key: m for key, m in other.models.items() if key != MODEL})
+    both = replace(snapshot, hosts={HOST: snapshot.hosts[HOST], other.name: other})
+    house.lantern.catalog.snapshot = lambda: both
+    with pytest.raises(RequestRefused) as refused:
+        await give(house.fleet.load, house.fleet, interaction, MODEL, "studio-2")
+    assert refused.value.user_message == f"studio-2 does not have `{MODEL}`; it is on studio-1."
+    interaction.response.defer.assert_not_awaited()
+    house.acts.load.assert_not_called()
 
 
 @pytest.mark.parametrize(
