@@ -172,7 +172,9 @@ class Inferring:
             )
             if host.tells and (copy := next(copies, None)) is not None:
                 text = countable(await _read(is_large, messages_read, read)) + ANSWER_MARK
-                return await self._built.fleet.host(host.name).reader.count_tokens(copy, text)
+                told = await self._built.fleet.host(host.name).reader.count_tokens(copy, text)
+                if told is not None:
+                    return told
         return None
 
     async def _asked(

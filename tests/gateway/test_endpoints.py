@@ -199,6 +199,26 @@ async def test_tokens_are_counted_as_the_host_that_has_the_model_in_memory_reads
         assert len(one.journal.of(LoadStarted)) == 1
 
 
+async def test_tokens_are_counted_by_the_next_host_when_one_has_lost_the_model(
+    tmp_path: Path,
+) -> None:
+    body = said("Antidisestablishmentarianism!? " * 30)
+    async with gate(tmp_path, sim("one", QWEN), sim("two", QWEN)) as it:
+        one, fleet = it.house.hosts["one"], it.house.lantern.fleet
+
+        async def counted() -> object:
+            return (await it.ask(f"{MESSAGES}/count_tokens", body)).json["input_tokens"]
+
+        estimated = await counted()
+        for name, host in it.house.hosts.items():
+            await host.preload(QWEN.key)
+            await fleet.host(HostName(name)).probe()
+        exact = await counted()
+        assert exact != estimated
+        one.unload(QWEN.key)
+        assert await counted() == exact
+
+
 async def test_errors_of_messages_are_anthropics(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         cases: list[tuple[str, object, int, str]] = [
