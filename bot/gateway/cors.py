@@ -6,8 +6,8 @@ from collections.abc import Collection
 from aiohttp import hdrs, web
 
 _MAY_SEND = ("authorization", "content-type", "x-api-key")
-# OpenAI's own client tells about itself in headers that a page must be allowed to send.
 _EXPOSED = "X-Lantern-Route, X-Lantern-Model, x-request-id, request-id"
+# OpenAI's own client tells about itself in headers that a page must be allowed to send.
 _OF_CLIENTS = re.compile(r"(x-stainless|anthropic)-[a-z-]{1,40}")
 
 
