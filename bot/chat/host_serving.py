@@ -213,6 +213,9 @@ class HostServing:
             if is_last or not isinstance(step, Loading):
                 continue
             if self._may_leave(host, candidate, route, step):
+                if step.is_held:
+                    text = f"Another Lantern loads on {host} first."
+                    raise Unavailable(text, FailureKind.BUSY)
                 # "Studio is busy" was said of a machine that hung.
                 text, brief = stands_still_text(host, step.fraction), "stuck in its load"
                 raise Unavailable(text, FailureKind.BUSY, brief=brief)

@@ -71,8 +71,8 @@ T = TypeVar("T")
 
 RECORDED_WITHIN_S = 5.0
 """Longer nobody waits to hear that a drain is stored; the write goes on."""
-SOLE_EVERY_S = 0.1
-"""So often it is looked whether another process's load is over."""
+SOLE_EVERY_S, SOLE_LOOK_S = 0.1, 2.0
+"""So often it is looked whether another process's load is over, and what it made of the host."""
 OWNED_WITHIN_S = 2.0
 """Longer nobody waits for a loaded model to be recorded as own; the write goes on."""
 CALL_EVERY_S = 2.0
@@ -478,7 +478,7 @@ class Host:
         own: OwnInstance | None = None
         try:
             with self._link.understood():
-                async with self._solely(stop) as has_waited:
+                async with self._solely(order, known, stop) as has_waited:
                     # Between the last probe and now somebody else may have loaded: a second copy
                     # would take the memory of the first again, any other what was reckoned with.
                     # Beside what was known when it was decided: a probe that came in between found
@@ -523,24 +523,41 @@ class Host:
             self.probing.soon()
 
     @asynccontextmanager
-    async def _solely(self, stop: Stop) -> AsyncGenerator[bool]:
+    async def _solely(
+        self, order: LoadOrder, known: Collection[InstanceRef], stop: Stop
+    ) -> AsyncGenerator[bool]:
         """Around a load: no other process loads here. Gives whether one had to be waited for.
 
         Of its load nothing is known here but what is in memory afterwards: reckoned with what was
         known before, its model was too large beside itself, or loaded twice.
         """
         since, has_waited = self._now(), False
+        look_at = since + SOLE_LOOK_S
         while True:
             with self._sole_load(self._config.address) as is_sole:
                 is_over = self._now() - since >= self._rules.load_beside_s
                 if is_sole or is_over or stop.is_asked:
+                    if has_waited and is_over:
+                        self.feed(Scheduler.on_load_held, is_held=False)
                     yield has_waited and not is_over
                     return
             if not has_waited:
                 _log.info("waits for another Lantern's load", host=self._config.name)
-                self.feed(Scheduler.on_load_held)
+                self.feed(Scheduler.on_load_held, is_held=True)
             has_waited = True
             await asyncio.sleep(SOLE_EVERY_S)
+            # A process that was stopped in its load kept all others waiting for what was there.
+            if self._now() >= look_at:
+                look_at = self._now() + SOLE_LOOK_S
+                if await self._is_news(order, known):
+                    yield True
+                    return
+
+    async def _is_news(self, order: LoadOrder, known: Collection[InstanceRef]) -> bool:
+        # One that is too busy with that load to tell has nothing new to tell.
+        with suppress(Unavailable):
+            return not (await self._there(order)).issubset(known)
+        return False
 
     async def _there(self, order: LoadOrder) -> set[InstanceRef]:
         there = await self._link.ask(lambda client: self.reader.residents(client, order.kind))

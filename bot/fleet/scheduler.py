@@ -175,9 +175,9 @@ class Scheduler:
         self._answered: dict[Ticket, Wish] = {}
         """What each lease answers; none of a load ahead."""
         self._kept_free: frozenset[InstanceRef] = frozenset()
+        """What a turn that was passed over for too long waits for."""
         self._dues: dict[ModelKey, float] = {}
         """Of models waited for that need others to make way: in how many seconds they will."""
-        """What a turn that was passed over for too long waits for."""
         self._decided_at = 0.0
         self._out: list[Effect] = []
 
@@ -691,10 +691,11 @@ class Scheduler:
         self._tell_joined(now)
         return self._effects()
 
-    def on_load_held(self, now: float) -> Effects:
-        """The load under way waits for that of another Lantern."""
+    def on_load_held(self, now: float, *, is_held: bool) -> Effects:
+        """The load under way waits for that of another Lantern, or does not any more."""
         if self.load is not None:
-            self.load.is_held = True
+            # What it waited is no part of how long it takes.
+            self.load.is_held, self.load.started_at = is_held, now
         self._tell_joined(now)
         return self._effects()
 

@@ -314,7 +314,7 @@ def remaining_s(load: LoadInFlight, guess_s: float, now: float) -> float:
         return elapsed * (1.0 - fraction) / fraction
     expected = guess_s if load.expected_s is None else load.expected_s
     # Overdue without progress: it is not done yet, so never predict "now".
-    return max(1.0, expected - elapsed)
+    return max(1.0, expected - (0.0 if load.is_held else elapsed))
 
 
 def _resident(host: HostSnapshot, model: Model, usable: Sequence[Instance], now: float) -> Outlook:

@@ -155,6 +155,22 @@ async def test_whoever_waits_goes_on_when_the_process_that_loads_is_killed(turns
         assert waiting.result()[0].identifier == ONE
 
 
+async def test_what_a_process_that_was_stopped_in_its_load_has_loaded_is_used(
+    turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By Ctrl-Z: its load was over after six seconds, and who waited had no answer after 79 more.
+    monkeypatch.setattr("bot.fleet.host.SOLE_LOOK_S", 0.001)
+    host = SimHost(sim_config())
+    async with host, fleet_over(host, sole_load=turns) as bench:
+        with turns(host.address):
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(bench.use())
+                await turns.until_refused()
+                await host.preload(ONE)
+            assert waiting.result()[0].identifier == ONE
+        assert len(host.resident) == 1
+
+
 async def test_a_process_that_holds_a_host_for_ever_does_not_keep_it(turns: Turns) -> None:
     # One that was stopped by Ctrl-Z in the middle of a load.
     host = SimHost(sim_config())

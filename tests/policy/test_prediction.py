@@ -467,6 +467,7 @@ def test_a_load_that_is_given_up_is_neither_joined_nor_waited_for(
         (LoadInFlight(QWEN, 0.01, NOW - 6.0, 10.0), 4.0),
         (LoadInFlight(QWEN, 0.0, NOW - 6.0, None), 14.0),
         (LoadInFlight(QWEN, 0.0, NOW - 60.0, 10.0), 1.0),
+        (LoadInFlight(QWEN, 0.0, NOW - 60.0, 10.0, is_held=True), 10.0),
         (LoadInFlight(QWEN, 0.0, NOW + 5.0, 10.0), 10.0),
         (LoadInFlight(QWEN, 1.0, NOW - 6.0, 10.0), 0.0),
     ],
