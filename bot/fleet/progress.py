@@ -51,7 +51,9 @@ def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     # Whoever asked may have left; the load is not said to be for nobody.
     waiters = max(1, load.waiters)
     if load.is_held:
-        return Loading(host, load.model_key, 0.0, None, elapsed_s, waiters, is_held=True)
+        # In whole seconds, as often as whoever waits is told.
+        so_far_s = float(math.floor(elapsed_s))
+        return Loading(host, load.model_key, 0.0, None, so_far_s, waiters, is_held=True)
     # Once it is under way its own progress tells the end also of a load that nobody ever measured;
     # one that shows none and is overdue was "1.0 s left" for as long as it stood.
     if load.fraction >= PROGRESS_TO_TRUST or (usual_s is not None and elapsed_s < usual_s):
