@@ -131,8 +131,10 @@ class Talking(commands.Cog):
         except Exception as error:
             await say_error(interaction, error)
             # A form's words are gone from the screen as it is sent.
-            with suppress(*SENDING_ERRORS):
-                await say(interaction, f"{told(ASKED, interaction.locale)}\n{text}", is_ours=False)
+            if text.strip():
+                given_back = f"{told(ASKED, interaction.locale)}\n{text}"
+                with suppress(*SENDING_ERRORS):
+                    await say(interaction, given_back, is_ours=False)
             await self._replies.questions.close(interaction.id)
 
     async def _answer_about(

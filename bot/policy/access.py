@@ -272,7 +272,7 @@ def check_text(text: str, limit: int = MAX_TEXT_CHARS, *, has_attachments: bool 
         RequestRefused: empty, binary or longer than ``limit`` characters.
     """
     if not text.strip() and not has_attachments:
-        raise RequestRefused("The message is empty; write something or attach a file.")
+        raise RequestRefused("The message is empty; write something.")
     if len(text) > limit:
         raise RequestRefused(
             f"The message has {len(text):,} characters; at most {limit:,} are taken."

@@ -137,6 +137,13 @@ async def test_a_form_opened_before_a_restart_asks_about_its_message() -> None:
     assert [quote.text for quote in turns.requests[0].quotes] == ["a poem"]
 
 
+async def test_where_nothing_was_typed_nothing_is_given_back() -> None:
+    cog, _ = talking(ScriptedTurns())
+    submitted = await asked(cog, message_of("a poem"), " ")
+    # Nor is it told to attach a file, for which the form has no place.
+    assert said_to(submitted) == ["❌ The message is empty; write something."]
+
+
 async def test_what_was_typed_about_a_message_that_is_gone_is_given_back() -> None:
     turns = ScriptedTurns()
     later, lantern = talking(turns)
