@@ -13,6 +13,7 @@ from discord import ui
 from bot.chat import words
 from bot.chat.standing import instead_words
 from bot.domain.chat import Receipt, Turn
+from bot.domain.errors import NotPermitted
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import TurnId
 from bot.domain.values import value
@@ -164,7 +165,9 @@ def ended(
     else:
         said_by = words.receipt_mark(end.receipt)
     if isinstance(end, Failed):
-        became, acts = [words.error_text(end.error)], [Act.RETRY, Act.OTHER]
+        # Whom the rules leave out meanwhile is refused again, whatever model is asked.
+        acts = [] if isinstance(end.error, NotPermitted) else [Act.RETRY, Act.OTHER]
+        became = [words.error_text(end.error)]
         return _closed(text, mark, became, notes, end.turn, acts, said_by, place, tell)
     is_cut = isinstance(end, Stopped) or end.receipt.finish == "length"
     became = ["✂ The answer reached its length limit; Continue goes on."] if is_cut else []

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from bot.chat.beginning import DELETED
 from bot.domain.chat import Receipt, Rejection, Turn
-from bot.domain.errors import FailureKind, NoCandidates, RequestRefused
+from bot.domain.errors import (
+    FailureKind,
+    NoCandidates,
+    NotPermitted,
+    RequestRefused,
+    TokensSpent,
+)
 from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import ProviderName
 from bot.policy.conversation import STOPPED
@@ -55,6 +61,8 @@ def test_the_footer_can_be_switched_off() -> None:
         (Stopped(TURN, RECEIPT, "", True), False, (Act.CONTINUE, Act.RETRY, Act.OTHER)),
         (Failed(TURN, NoCandidates("Nobody.")), False, (Act.RETRY, Act.OTHER)),
         (Failed(None, RequestRefused("Empty.")), False, ()),
+        (Failed(TURN, NotPermitted("Certain people only.")), False, ()),
+        (Failed(TURN, TokensSpent("New ones come in 2 h.", 7200.0)), False, (Act.RETRY, Act.OTHER)),
     ],
 )
 def test_the_buttons_after_an_answer_fit_how_it_ended(
