@@ -13,7 +13,7 @@ from bot.chat import words
 from bot.domain.chat import Asker, Place
 from bot.domain.errors import RequestRefused
 from bot.domain.ids import PlaceId, UserId
-from bot.policy.access import check_may_ask
+from bot.policy.access import Aim, check_may_ask
 from bot.policy.ratelimit import Bucket, RateRule, take
 from cogs._faults import SENDING_ERRORS
 from cogs._places import DiscordRules, is_at_home, place_of, roles_of
@@ -57,14 +57,14 @@ class Access:
         client: discord.Client,
         said: discord.Message | discord.Interaction[Any],
         *,
-        is_setting: bool = False,
+        aim: Aim = "ask",
     ) -> Asker:
         """Who it is, when Lantern answers this person in this place.
 
         Args:
             client: Logged in.
             said: What they said or pressed.
-            is_setting: It is about what admins set: theirs is not asked, or whoever locked the
+            aim: What for. What admins have set counts for those who ask: else whoever locked the
                 door could not open it any more.
 
         Raises:
@@ -74,16 +74,16 @@ class Access:
         person = said.user if isinstance(said, discord.Interaction) else said.author
         place, doors = place_of(said), self.rules.doors
         is_guest = isinstance(said, discord.Interaction) and not is_at_home(said)
-        here = None if is_setting else self.rules.here(place)
+        here = self.rules.here(place) if aim == "ask" else None
         asker = self.rules.asker(client, said)
         # By the rule in force: who opened direct messages to members alone has them looked up.
         judged = doors if here is None else replace(doors, dms=here.dms or doors.dms)
         is_unknown = is_guest or not isinstance(person, discord.Member)
-        if judged.needs_member(asker, place, is_guest=is_guest) and is_unknown:
+        if judged.needs_member(asker, place, is_guest=is_guest, aim=aim) and is_unknown:
             where = Place(place.channel, is_private=True) if is_guest else place
             roles = await self._looked_up(client, person.id, where)
             asker = replace(asker, roles=roles or frozenset(), is_member=roles is not None)
-        check_may_ask(doors, asker, place, here, is_guest=is_guest)
+        check_may_ask(doors, asker, place, here, is_guest=is_guest, aim=aim)
         return asker
 
     def take(

@@ -9,6 +9,7 @@ import structlog
 from discord import app_commands
 
 from bot.domain.errors import BotError
+from bot.policy.access import aim_of
 from bot.store.notes import NoteStore
 from cogs._access import Access
 from cogs._faults import SENDING_ERRORS, say_error
@@ -34,8 +35,9 @@ class LanternTree(app_commands.CommandTree[Any]):
                 return False
         try:
             if self.access is not None:
-                is_setting = getattr(interaction.command, "name", "") == "settings"
-                await self.access.check(interaction.client, interaction, is_setting=is_setting)
+                command = interaction.command
+                aim = aim_of("" if command is None else command.qualified_name)
+                await self.access.check(interaction.client, interaction, aim=aim)
         except BotError as error:
             # An option field shows choices alone; without any it reads "Loading options failed".
             if interaction.type is discord.InteractionType.autocomplete:

@@ -99,7 +99,7 @@ class SettingsCog(commands.Cog):
             age_s = interaction.created_at.timestamp() - int(opened)
             if age_s > PANEL_S or level_name not in levels:
                 raise RequestRefused(f"{OLD}{typed_limits(data, interaction.locale)}")
-            asker = await self._access.check(interaction.client, interaction, is_setting=True)
+            asker = await self._access.check(interaction.client, interaction, aim="set")
             check_may_set(self._rules.rights(interaction))
             await self._pressed(interaction, levels[level_name], name, data, asker.user)
         except Exception as error:

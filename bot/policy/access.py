@@ -1,6 +1,6 @@
 """Who may do what, and how much may be sent: a function passes quietly or raises in plain words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Literal
 
@@ -56,6 +56,12 @@ class Circle:
 
 
 NOBODY = Circle()
+Aim = Literal["ask", "set", "own"]
+"""What somebody is here for: an answer and what belongs to it; what admins set; or what is kept of
+their own words, and help."""
+
+_AIMS: Mapping[str, Aim] = {"settings": "set", "history": "own", "memories": "own", "help": "own"}
+"""By the first word of a command; all others ask."""
 Dms = Literal["off", "members", "owners", "everyone"]
 
 
@@ -71,12 +77,14 @@ class AccessRules:
     """Ids or names. Who is among the people or has one of the roles is answered."""
     dms: Dms = "members"
 
-    def needs_member(self, asker: Asker, place: Place, *, is_guest: bool = False) -> bool:
+    def needs_member(
+        self, asker: Asker, place: Place, *, is_guest: bool = False, aim: Aim = "ask"
+    ) -> bool:
         """Whether it hangs on the servers this person is in, or on their roles there.
 
         ``is_guest``: the bot is not in that place, somebody only installed it for themselves.
         """
-        if asker.is_owner or asker.user in self.people:
+        if asker.is_owner or asker.user in self.people or aim == "own":
             return False
         # Who writes to a bot may share no server with it: whoever installed it for themselves can.
         is_by_members = self.dms == "members" and (place.is_private or is_guest)
@@ -194,6 +202,11 @@ def check_may_set(rights: Rights) -> None:
         )
 
 
+def aim_of(command: str) -> Aim:
+    """What somebody who gives a command such as ``history show`` is here for."""
+    return _AIMS.get(command.partition(" ")[0], "ask")
+
+
 def check_may_ask(
     doors: AccessRules,
     asker: Asker,
@@ -201,6 +214,7 @@ def check_may_ask(
     here: PlaceRules | None = None,
     *,
     is_guest: bool = False,
+    aim: Aim = "ask",
 ) -> None:
     """Pass when this person is answered in this place.
 
@@ -211,18 +225,22 @@ def check_may_ask(
         here: What admins have set for the place; None where that does not count.
         is_guest: The bot is not in that place: somebody only installed it for themselves, as
             anybody in the world could anywhere. The rules for direct messages hold.
+        aim: What they are here for.
 
     Raises:
         NotPermitted: the place or the person is not allowed; it says by which rule, and whose.
     """
-    here = here or PlaceRules()
-    if place.is_private or is_guest:
-        _check_private(doors, asker, here.dms or doors.dms)
-    elif doors.servers and place.server not in doors.servers:
+    here, is_direct = here or PlaceRules(), place.is_private or is_guest
+    if not is_direct and doors.servers and place.server not in doors.servers:
         raise NotPermitted(
             "Lantern does not answer in this server; its owner has not allowed it "
             "(`discord.allowed_guilds`)."
         )
+    # Whoever is left out since has words here all the same, to read and to take away.
+    if aim == "own":
+        return
+    if is_direct:
+        _check_private(doors, asker, here.dms or doors.dms)
     elif doors.channels and doors.channels.isdisjoint({place.channel, place.thread}):
         raise NotPermitted(
             "Lantern does not answer in this channel; its owner has not allowed it "

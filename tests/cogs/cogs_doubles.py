@@ -557,6 +557,7 @@ def interaction_of(
     interaction.id = next(_IDS)
     interaction.token = f"token-{interaction.id}"
     interaction.type = discord.InteractionType.application_command
+    interaction.command = None
     interaction.guild_id, interaction.channel_id = guild, channel
     interaction.locale = discord.Locale.american_english
     interaction.guild_locale = discord.Locale.american_english if guild else None

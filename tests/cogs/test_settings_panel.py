@@ -438,7 +438,7 @@ async def test_who_locks_the_door_can_open_it_again() -> None:
     other = interaction_of(1, manages=True)
     with pytest.raises(NotPermitted, match="in this channel"):
         await house.access.check(other.client, other)
-    await house.access.check(other.client, other, is_setting=True)
+    await house.access.check(other.client, other, aim="set")
     await house.press("channels")
     await house.access.check(other.client, other)
 

@@ -15,11 +15,13 @@ from cogs_doubles import (
     said_to,
 )
 from discord import app_commands
+from stand_ins import double
 
 from bot.chat.lantern import Lantern
 from bot.domain.errors import NotPermitted, StoreUnavailable
-from bot.domain.ids import PlaceId
-from bot.policy.access import AccessRules
+from bot.domain.ids import PlaceId, UserId
+from bot.policy.access import AccessRules, Circle, PlaceRules
+from cogs._access import Access
 from cogs._faults import BROKEN, OUTDATED, error_words, say
 from cogs._tree import LanternTree, command_hash, sync_when_changed
 from cogs.client import DiscordFace, DiscordRules, LanternBot
@@ -182,6 +184,26 @@ async def test_commands_are_refused_in_servers_that_are_not_allowed(bot: Lantern
     elsewhere = interaction_of(guild=6)
     assert not await bot.tree.interaction_check(elsewhere)
     assert "does not answer in this server" in said_to(elsewhere)[0]
+
+
+async def test_who_is_left_out_still_reads_and_forgets_their_own_words_and_the_help() -> None:
+    only_bob = PlaceRules(answered=Circle(people={UserId("discord:2")}))
+    rules = DiscordRules(doors=AccessRules(dms="off"), here=lambda _: only_bob)
+    bot = LanternBot(DiscordFace(lantern_of(), rules), reads_content=True)
+    assert isinstance(bot.tree, LanternTree)
+    bot.tree.access = Access(rules)
+
+    async def is_heard(command: str, guild: int | None = 5) -> bool:
+        interaction = interaction_of(guild=guild)
+        interaction.command = double(app_commands.Command)
+        interaction.command.qualified_name = command
+        return await bot.tree.interaction_check(interaction)
+
+    own = ("history show", "history export", "history forget", "memories", "help")
+    asking = ("chat", "personas show", "remember", "Retry")
+    assert [each for each in (*own, *asking) if await is_heard(each)] == [*own]
+    assert [each for each in (*own, *asking) if await is_heard(each, None)] == [*own]
+    await bot.close()
 
 
 async def test_nothing_is_offered_in_servers_that_are_not_allowed(bot: LanternBot) -> None:

@@ -177,6 +177,28 @@ def test_what_admins_set_narrows_who_is_answered(
     assert refusal in said if refusal else said == ""
 
 
+@pytest.mark.parametrize(
+    ("doors", "place", "refusal"),
+    [
+        (AccessRules(people={BOB}), Place(ROOM, server=HOME), ""),
+        (AccessRules(channels={OTHER}), Place(ROOM, server=HOME), ""),
+        (AccessRules(dms="off"), PRIVATE, ""),
+        (AccessRules(servers={AWAY}), PRIVATE, ""),
+        (AccessRules(servers={AWAY}), Place(ROOM, server=HOME), "does not answer in this server"),
+    ],
+)
+def test_who_is_left_out_has_their_own_words_in_every_server_that_the_owner_allows(
+    doors: AccessRules, place: Place, refusal: str
+) -> None:
+    here = PlaceRules(channels={OTHER}, answered=Circle(people={BOB}))
+    assert not doors.needs_member(Asker(ADA), place, aim="own")
+    if not refusal:
+        check_may_ask(doors, Asker(ADA), place, here, aim="own")
+        return
+    with pytest.raises(NotPermitted, match=refusal):
+        check_may_ask(doors, Asker(ADA), place, here, aim="own")
+
+
 def test_a_thread_counts_as_its_channel_for_what_admins_set_too() -> None:
     place = Place(OTHER, thread=ROOM, server=HOME)
     assert may_ask(place, AccessRules(), here=PlaceRules(channels={OTHER})) == ""
