@@ -88,8 +88,8 @@ from bot.__main__ import lantern
 try:
     lantern(["--version"])
 except SystemExit:
-    import bot.commands.run, bot.fleet.rest
-bot.fleet.rest.lan_http()
+    import bot.commands.run, bot.fleet.lan
+bot.fleet.lan.lan_http()
 print(*sys.modules)
 import bot.fleet.lmstudio
 print(*sys.modules)

@@ -31,9 +31,9 @@ from bot.fleet.change import NextChange
 from bot.fleet.connection import Connect, connect
 from bot.fleet.demand import Demands
 from bot.fleet.host import Host
+from bot.fleet.lan import lan_http
 from bot.fleet.remembered import Remembered
 from bot.fleet.residents import reference_of
-from bot.fleet.rest import lan_http
 from bot.fleet.rules import FleetRules, Recorder, SoleLoad, always_sole
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History, Yardstick

@@ -4,7 +4,6 @@ import errno
 import json
 import re
 import socket
-import ssl
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, cast
@@ -17,11 +16,8 @@ from bot.domain.ids import InstanceId
 from bot.fleet import inventory
 from bot.fleet.client import REST_SAYS, LoadValue, Stop
 from bot.fleet.inventory import Garbled
+from bot.fleet.lan import CALL_S, MOST_BYTES
 from bot.policy.placement import CANNOT_LOAD
-
-CALL_S = 10.0
-MOST_BYTES = 32 * 1024 * 1024
-"""More than any listing takes: what a host that never ends may put into memory."""
 
 _PATHS = {
     "/api/v1": "/api/v1/models",
@@ -43,39 +39,6 @@ _MEMORY = re.compile(
 """LM Studio's words for a load refused for lack of memory; it gives no code for it (bug 1202)."""
 _HEADINGS = re.compile(r"^\s*(?:Reported cause|Suggested potential remedy):\s*$", re.MULTILINE)
 _NOBODY_THERE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
-
-
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def lan_http() -> httpx.AsyncClient:
-    """An HTTP client for short calls on the LAN.
-
-    ``trust_env`` is off: a proxy from the environment must not stand between Lantern and the LAN.
-    Certificates are not read: LM Studio speaks plain HTTP, and reading them cost every start 40 ms
-    of a standing loop for each client. Without any, TLS would be refused.
-    """
-    return httpx.AsyncClient(trust_env=False, transport=_Transport(), timeout=CALL_S)
-
-
-class _Transport(httpx.AsyncBaseTransport):
-    """Loads what carries requests at the first of them: fifty modules that no login needs.
-
-    By then the SDK has loaded the same ones, in a thread.
-    """
-
-    def __init__(self) -> None:
-        self._loaded: httpx.AsyncHTTPTransport | None = None
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self._loaded is None:
-            limits = httpx.Limits(max_keepalive_connections=32, keepalive_expiry=20.0)
-            self._loaded = httpx.AsyncHTTPTransport(trust_env=False, verify=_NO_TLS, limits=limits)
-        return await self._loaded.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        if self._loaded is not None:
-            await self._loaded.aclose()
 
 
 class RestApi:

@@ -19,7 +19,7 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from bot.domain.errors import Bug, FailureKind
-from bot.inference.wire import Call, Verdict, WireFault, garbage
+from bot.inference.wire import Call, Method, Verdict, WireFault, garbage
 
 MOST_HEAD_BYTES = 64 << 10
 MOST_UNREAD_BYTES = 256 << 10
@@ -28,6 +28,8 @@ MOST_UNREAD_BYTES = 256 << 10
 _MAY_BE_SIZE = re.compile(rb"(?:[0-9a-fA-F]{1,16}[ \t]*(?:;[^\r\n]{0,200})?(?:\r(?:\n|$)|$)|-|$)")
 """What a chunk begins with, as far as it came; less than nothing is told apart later."""
 
+_BODILESS = ("204", "304")
+"""Statuses after which nothing comes, whatever the head says (RFC 9112, 6.3)."""
 _PORTS = {"http": 80, "https": 443}
 _NO_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 """What no header's value may hold."""
@@ -242,10 +244,17 @@ class Exchange(asyncio.Protocol):
         # Of a failure the status tells enough.
         if status.startswith("200") and not is_plain:
             raise garbage("it is packed, though we ask for no packing")
-        self._is_chunked = self.headers.get("transfer-encoding", "").lower() == "chunked"
-        if not self._is_chunked and "content-length" in self.headers:
-            self._left = int(self.headers["content-length"])
+        self._frame(status)
         self.status = int(status[:3])
+
+    def _frame(self, status: str) -> None:
+        """How the end of the body will be known."""
+        if status.startswith(_BODILESS):
+            self._left = 0
+        elif self.headers.get("transfer-encoding", "").lower() == "chunked":
+            self._is_chunked = True
+        elif "content-length" in self.headers:
+            self._left = int(self.headers["content-length"])
 
     def _read_body(self) -> None:
         if not self._is_chunked:
@@ -313,7 +322,7 @@ class ConnectionPool:
     async def sent(
         self, exchange: Exchange, call: Call, connect_s: float, due: float
     ) -> Callable[[], None]:
-        """Sends a POST; returns, with the answer's head there, what is called when it is done with.
+        """Sends a call; returns, with the answer's head there, what is called when it is done with.
 
         That keeps the connection where the answer ended in good order, and closes it otherwise.
 
@@ -347,7 +356,8 @@ class ConnectionPool:
             # worst a prompt read in vain. Only once, and never on a connection made for it: a
             # prompt that fells its host must not fell it again and again. Nor what is paid for.
             except ConnectionError:
-                if not (is_kept and exchange.is_unheard) or call.before_words is not None:
+                is_once = call.is_act or call.before_words is not None
+                if is_once or not (is_kept and exchange.is_unheard):
                     raise
                 transport = await self._connected(exchange, address, connect_s, due)
                 transport.write(request)
@@ -478,12 +488,14 @@ def _written(call: Call) -> tuple[Address, bytes]:
     Raises:
         WireFault: its address is no URL, ``CONNECT``; its key cannot be sent, ``AUTH``.
     """
-    address, head = _head(call.url, tuple(call.headers.items()))
-    return address, b"%b%d\r\n\r\n%b" % (head, len(call.body), call.body)
+    address, head = _head(call.method, call.url, tuple(call.headers.items()))
+    if call.method == "GET":
+        return address, head + b"\r\n"
+    return address, b"%bContent-Length: %d\r\n\r\n%b" % (head, len(call.body), call.body)
 
 
 @lru_cache(maxsize=1024)
-def _head(url: str, headers: tuple[tuple[str, str], ...]) -> tuple[Address, bytes]:
+def _head(method: Method, url: str, headers: tuple[tuple[str, str], ...]) -> tuple[Address, bytes]:
     """Where a call goes, and its head, the same for all but for how long their bodies are.
 
     Raises:
@@ -504,7 +516,7 @@ def _head(url: str, headers: tuple[tuple[str, str], ...]) -> tuple[Address, byte
         raise WireFault(Verdict(FailureKind.AUTH, reason))
     path = f"{where.path or '/'}?{where.query}" if where.query else where.path or "/"
     lines = [f"{name}: {value}" for name, value in fields.items()]
-    head = "\r\n".join([f"POST {path} HTTP/1.1", *lines, "Content-Length: "])
+    head = "\r\n".join([f"{method} {path} HTTP/1.1", *lines, ""])
     return address, head.encode("latin-1")
 
 

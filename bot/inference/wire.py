@@ -13,6 +13,8 @@ from bot.domain.chat import MOST_COUNTED, Endpoint
 from bot.domain.errors import BotError, FailureKind, HostUnreachable, Refused, Unavailable
 from bot.domain.values import value
 
+Method = Literal["GET", "POST"]
+
 RefusalKind = FailureKind | Literal["refused"]
 """A row of the error table; a refusal is no failure of the other side."""
 
@@ -66,6 +68,10 @@ class Call:
     body: bytes
     before_words: Callable[[], Awaitable[None]] | None = None
     """Awaited before the first byte of the body leaves; what it raises keeps it here."""
+    method: Method = "POST"
+    is_act: bool = False
+    """Does it more than make an answer? Then it is sent once, whatever becomes of its connection.
+    """
 
 
 @value

@@ -14,8 +14,8 @@ from bot.domain.hosts import HostConfig, Instance, Interface, LoadOrder, Model, 
 from bot.fleet.client import HostClient, LoadValue, Stop
 from bot.fleet.connection import Connection
 from bot.fleet.fleet import Fleet, FleetRules
+from bot.fleet.lan import lan_http
 from bot.fleet.lmstudio import SocketClient
-from bot.fleet.rest import lan_http
 from bot.sim.host import SimHost
 
 

@@ -29,8 +29,8 @@ from bot.fleet import scheduler
 from bot.fleet.client import Stop
 from bot.fleet.connection import Connection
 from bot.fleet.fleet import FleetRules
+from bot.fleet.lan import lan_http
 from bot.fleet.lmstudio import SocketClient
-from bot.fleet.rest import lan_http
 from bot.policy.placement import GRACE, load_bytes
 from bot.sim import journal
 from bot.sim.host import SimHost

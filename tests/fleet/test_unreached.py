@@ -15,7 +15,8 @@ from fleet_bench import H, fleet_over, sim_config
 from bot.domain.errors import FailureKind, HostUnreachable
 from bot.domain.hosts import HostConfig
 from bot.fleet.connection import CONNECT_SHARE, SOCKET_SHARE, Connection
-from bot.fleet.rest import lan_http, unreached
+from bot.fleet.lan import lan_http
+from bot.fleet.rest import unreached
 from bot.sim.host import SimHost
 
 ASLEEP = "asleep or switched off"
