@@ -88,7 +88,9 @@ def unknown_key(path: Path, model: type[BaseModel], spell: Callable[[Path], str]
     name = str(path[-1])
     siblings = tuple(_fields_along(path[:-1], model)[-1])
     near = tuple((*path[:-1], found) for found in nearest(name, siblings, 1))
-    elsewhere = tuple(known for known in known_paths(model) if known[-1] == name)
+    # Nobody writes a key of a section into an item of a list.
+    is_in_list = len(path) > 1 and isinstance(path[-2], int)
+    elsewhere = () if is_in_list else tuple(k for k in known_paths(model) if k[-1] == name)
     hint = ""
     if suggested := elsewhere or near:
         hint = f"; nearest: {', '.join(spell(known) for known in suggested[:3])}"

@@ -56,6 +56,7 @@ FILE_FAULTS = [
     ("hosts: ['[fe80]']", 1, 'hosts.0.address is "[fe80]"; expected address:port'),
     ('hosts: [{name: a}]', 1, 'hosts.0.address is missing'),
     ('hosts:\n- address: a\n  memory: 5', 3, 'hosts.0.memory is not known; nearest:'),
+    ('hosts:\n- address: a\n  url: x', 3, 'hosts.0.url is not known; known here: address, '),
     ('hosts: [{address: a, memory_gb: lots}]', 1, 'hosts.0.memory_gb is "lots"; expected a size'),
     ('hosts: [{address: a, memory_gb: 0}]', 1, 'hosts.0.memory_gb is 0; expected a size in GB'),
     ('hosts: [{address: a, weight: 0}]', 1, 'hosts.0.weight is 0; expected more than 0'),
