@@ -5,7 +5,9 @@ is booked before it was written.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -18,7 +20,14 @@ from bot.policy.budget import refusal_text
 _SETTLE_S = 5.0
 """Longest a leaving caller waits for its cost to be written; the writing itself goes on."""
 
+HELD_LOOK_S = 1.0
+"""So often it is looked whether money that was held is free, be nothing heard of it."""
+
 _log = structlog.get_logger(__name__)
+
+
+class Held(Unavailable):
+    """There is money for a call, once some of what is held for others was given back."""
 
 
 @value
@@ -47,6 +56,8 @@ class Billing:
         """The day it is now, as the ledger counts days."""
         self._known: dict[tuple[str, str], Account] = {}
         """By provider (empty for everybody) and period."""
+        self._short = deque[asyncio.Event]()
+        """Of those who wait for money that is held; the first has waited longest."""
 
     def accounts(self, provider: str = "") -> tuple[Account, ...]:
         """Everybody's accounts and a provider's as last heard; none of a day that is over."""
@@ -75,6 +86,7 @@ class Billing:
         """Hold the worst case of a call; the ledger's row number.
 
         Raises:
+            Held: a limit would be passed by what is held for calls under way.
             Unavailable: a limit would be passed, or the ledger cannot be written.
         """
         await self.catch_up()
@@ -93,8 +105,31 @@ class Billing:
             self._observe(news)
         if answer.refusal:
             words = refusal_text(booking.provider, booking.worst_micro_usd, answer.refusal)
+            if answer.is_held:
+                raise Held(words, FailureKind.BUSY)
             raise Unavailable(words, FailureKind.BUDGET, retry_after_s=answer.renews_in_s)
+        self._may_try()
         return answer.number
+
+    async def freed(self, held: Held, until: float) -> None:
+        """Returns once money may have been given back.
+
+        Raises:
+            Held: there is no time left.
+        """
+        now = asyncio.get_running_loop().time()
+        if now >= until:
+            raise held
+        mine = asyncio.Event()
+        self._short.append(mine)
+        try:
+            # Another process on the same database gives back, too, and tells nobody here.
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(until, now + HELD_LOOK_S)):
+                    await mine.wait()
+        finally:
+            if not mine.is_set():
+                self._short.remove(mine)
 
     async def settle(self, settlement: Settlement) -> None:
         """Write a cost down; a caller that is cancelled does not stop it."""
@@ -119,6 +154,11 @@ class Billing:
             except StoreUnavailable as err:
                 raise _unwritable(err) from err
 
+    def _may_try(self) -> None:
+        # One: who finds enough lets the next try. All at once wrote for each other in vain.
+        if self._short:
+            self._short.popleft().set()
+
     async def _ask(self, booking: Booking) -> LedgerAnswer | StoreUnavailable:
         # Returned, not raised: an error of one task would cancel every other write of the group.
         try:
@@ -140,6 +180,7 @@ class Billing:
 
     async def _put(self, settlement: Settlement) -> None:
         settled = await self._ledger.settle(settlement)
+        self._may_try()
         self._late.pop(settlement.number, None)
         self._remember(settled.accounts)
         for news in settled.news:

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from types import TracebackType
 from typing import Self
 
-from bot.cloud.billing import Billing, Ledger
+from bot.cloud.billing import Billing, Held, Ledger
 from bot.cloud.call import CloudAsk, OpenStream, ProviderCall
 from bot.cloud.deployment import Deployment, TellPlace
 from bot.cloud.prices import Prices
@@ -24,7 +24,7 @@ from bot.domain.cloud import (
 )
 from bot.domain.errors import BRIEFLY, Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
-from bot.policy.budget import dollars_text, is_beyond, left_of, refusal, with_fitting
+from bot.policy.budget import dollars_text, is_beyond, is_held, left_of, refusal, with_fitting
 from bot.policy.dialects import thinking_room
 from bot.policy.pricing import PLAN, fitting_answer, likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, user_hash
@@ -157,7 +157,9 @@ class Providers:
 
         1. A place: room among the calls under way, its rate, its health (``deployment``).
         2. The price, and the worst case of what would be sent (``prices``, ``reservation``).
-        3. The money is held (``billing``), or the deployment is left as it was found.
+        3. The money is held (``billing``), or the deployment is left as it was found. Where only
+           what is held for calls under way stands against it, some of that is waited for: people
+           were told of a spent budget of which most was left.
         4. The block sends the request, judged once more, and reads the answer (``call``).
         5. How it went is remembered, whatever the block ended with, and the place left.
         6. What it cost is settled.
@@ -177,12 +179,22 @@ class Providers:
             until = asyncio.get_running_loop().time() + deployment.config.max_wait_s
         call, error = None, None
         try:
-            async with deployment.place(str(ask.user or ""), until, tell, ask.priority):
-                try:
-                    call = await self._reserved(deployment.config, ask)
-                except BaseException:
-                    deployment.abandon()
-                    raise
+            async with AsyncExitStack() as place:
+                while call is None:
+                    await place.enter_async_context(
+                        deployment.place(str(ask.user or ""), until, tell, ask.priority)
+                    )
+                    try:
+                        call = await self._reserved(deployment.config, ask)
+                    except Held as held:
+                        deployment.abandon()
+                        # Others, whose money it is not, need not wait for it.
+                        await place.aclose()
+                        await tell(1, deployment.wait_s(1, asyncio.get_running_loop().time()))
+                        await self._billing.freed(held, until)
+                    except BaseException:
+                        deployment.abandon()
+                        raise
                 try:
                     yield call
                 except BaseException as raised:
@@ -345,7 +357,7 @@ class Providers:
             worst = worst_cost(price, prompt_tokens, most)
             accounts = self._billing.accounts(config.name)
             short = refusal(accounts, worst)
-            if not reason and short:
+            if not reason and short and not is_held(accounts, worst):
                 fitting = fitting_answer(price, worst, room.at(config), left_of(accounts) or 0)
                 short = with_fitting(short, fitting)
                 reason = f"it may cost up to {dollars_text(worst)}; {short}"

@@ -5,7 +5,7 @@ call has changed meanwhile. All amounts are integers of micro-dollars.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Literal
 
 from bot.domain.cloud import Account, Basis, BudgetNews
@@ -85,7 +85,15 @@ def refusal(accounts: Iterable[Account], worst_micro_usd: int) -> str:
     if tightest is None or worst_micro_usd <= tightest[0]:
         return ""
     left, cap, account = tightest
-    return f"{whose(account)} of {dollars_text(cap)} has only {dollars_text(left)} left"
+    words = f"{whose(account)} of {dollars_text(cap)} has only {dollars_text(left)} left"
+    held = dollars_text(account.reserved_micro_usd)
+    return f"{words}, {held} is held for answers under way" if account.reserved_micro_usd else words
+
+
+def is_held(accounts: Iterable[Account], worst_micro_usd: int) -> bool:
+    """Could each account pay for a call, were nothing held for those under way?"""
+    unheld = [replace(account, reserved_micro_usd=0) for account in accounts]
+    return not refusal(unheld, worst_micro_usd)
 
 
 def is_beyond(accounts: Iterable[Account], worst_micro_usd: int) -> bool:

@@ -32,6 +32,7 @@ from bot.policy.budget import (
     BudgetRules,
     accounts_of,
     is_beyond,
+    is_held,
     left_of,
     moves,
     news_of,
@@ -314,13 +315,15 @@ class LedgerStore:
         )
         accounts = _filled(connection, payers)
         if reason := refusal(accounts, worst):
-            news = _untold(connection, news_of("spent", accounts, worst))
+            # Most of what is held is given back within seconds: nobody need hear of it.
+            held = is_held(accounts, worst)
+            news = () if held else _untold(connection, news_of("spent", accounts, worst))
             left_s = left_of_day_s(datetime.fromtimestamp(now_ms / 1000, self._zone))
             renews_in_s = math.inf if is_beyond(accounts, worst) else left_s
             left = left_of(accounts) or 0
             fitting = fitting_answer(price, worst, booking.answer_tokens, left)
             words = with_fitting(reason, fitting)
-            return LedgerAnswer(0, _shared(accounts), words, news, renews_in_s)
+            return LedgerAnswer(0, _shared(accounts), words, news, renews_in_s, held)
         step = dearest((price,)) or PriceStep()
         row = {
             "turn": booking.turn,

@@ -146,12 +146,13 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 async def test_two_hundred_at_once_at_the_edge_of_the_budget_overspend_nothing(
     tmp_path: Path,
 ) -> None:
-    cap = 200_000
+    # An answer costs 7; what is held for each beside the others is given back.
+    cap, before = 200_000, 198_800
     rules = BudgetRules(daily_micro_usd=cap)
     async with cloud_house(
         tmp_path, "openai", rules=rules, max_wait_s=60.0, max_concurrent=50, rate_count=1000
     ) as cloud:
-        await fill_up(cloud, int(cap * 0.99))
+        await fill_up(cloud, before)
         await cloud.database.write(lambda c: c.executescript(SEEN).rowcount)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(cloud.serve("openai")) for _ in range(200)]
@@ -168,7 +169,7 @@ async def test_two_hundred_at_once_at_the_edge_of_the_budget_overspend_nothing(
         totals = (await cloud.ledger.accounts())[0]
         assert totals.reserved_micro_usd == 0
         charged = cloud.double("openai").journal.cost_micro_usd
-        assert totals.spent_micro_usd == int(cap * 0.99) + charged <= cap
+        assert totals.spent_micro_usd == before + charged <= cap
         assert sorted(event.what for event in cloud.news) == ["alert", "spent"]
 
 
@@ -426,3 +427,42 @@ async def serve_to(cloud: Cloud, listener: Listener) -> None:
 
 async def out_of_disk(*_: object) -> object:
     raise StoreUnavailable("its disk is full")
+
+
+@pytest.mark.parametrize("is_over_in_time", [True, False])
+async def test_what_is_held_for_others_is_waited_for_and_not_called_spent(
+    tmp_path: Path, loop_clock: LoopClock, is_over_in_time: bool
+) -> None:
+    cap = 200_000
+    rules = BudgetRules(daily_micro_usd=cap)
+    async with cloud_house(tmp_path, "openai", rules=rules, max_wait_s=60.0) as cloud:
+        cloud.double("openai").faults.set("stall", after_tokens=6)
+        first, second = Heard(), Heard()
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(cloud.serve("openai", heard=first))
+            await first.words(6)
+            held = await reserved(cloud)
+            await cloud.database.write(
+                lambda c: c.execute("UPDATE account SET spent = ?", (cap - 2 * held + 1,)).rowcount
+            )
+            await cloud.providers.standings()
+            waiting = tasks.create_task(cloud.serve("openai", heard=second))
+
+            async def waits() -> bool:
+                return bool(second.places)
+
+            await until(waits)
+            alike = cloud.ask().answer_tokens
+            assert cloud.providers.snapshots(100, alike, 0.0)[0].is_serving
+            if not is_over_in_time:
+                loop_clock.passes(60.0)
+                await asyncio.wait([waiting])
+            cloud.double("openai").faults.clear()
+            await asyncio.wait([asking, waiting])
+        assert first.served is not None
+        if is_over_in_time:
+            assert second.served is not None
+        else:
+            assert second.kind is FailureKind.BUSY
+            assert "is held for answers under way" in str(second.error)
+        assert [news.what for news in cloud.news if isinstance(news, BudgetNews)] == ["alert"]

@@ -105,14 +105,14 @@ async def test_a_key_that_is_over_is_told_as_that(tmp_path: Path) -> None:
 
 
 async def test_a_keys_daily_limit_stops_providers_and_no_host(tmp_path: Path) -> None:
-    # Two answers of at most 1,000 tokens fit a fifth of a cent, held one beside the other.
+    # One answer of at most 1,000 tokens fits, and a few more in what it leaves of the day.
     async with gate(
         tmp_path,
         sim("one", QWEN),
         providers=cloud(zai="openai"),
         provider_changes={"price": DEAR},
     ) as it:
-        poor = await it.key("poor", daily_micro_usd=2_500)
+        poor = await it.key("poor", daily_micro_usd=1_150)
         rich = await it.key("rich")
         at_home = await it.ask(CHAT, chat(QWEN.key, max_tokens=3), Authorization=poor)
         assert "host=one" in at_home.headers["x-lantern-route"]

@@ -9,6 +9,7 @@ from bot.policy.budget import (
     accounts_of,
     dollars_text,
     is_beyond,
+    is_held,
     left_of,
     moves,
     news_of,
@@ -211,3 +212,16 @@ def test_a_refusal_says_which_answer_can_be_paid_where_any_can() -> None:
     assert with_fitting("it is low", 1990) == (
         "it is low; an answer of 1,990 tokens (`max_tokens`) can be paid"
     )
+
+
+@pytest.mark.parametrize(
+    ("spent", "held", "is_so"),
+    [(0, 0, True), (0, 1000, True), (900, 100, True), (901, 99, False), (1000, 0, False)],
+)
+def test_what_is_held_leaves_money_for_a_call_that_what_is_spent_does_not(
+    spent: int, held: int, is_so: bool
+) -> None:
+    accounts = [everybody(spent, held), everybody(0, 0, None)]
+    assert is_held(accounts, 100) is is_so
+    told = " is held for answers under way" in refusal(accounts, 1001)
+    assert told is (held > 0)
