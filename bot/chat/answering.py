@@ -114,6 +114,7 @@ class Answering:
             max_wait_s=job.max_wait_s,
             comes_again=partial(self._cloud.may_repeat, question=question),
             newcomers=newcomers,
+            patient_with=job.route.chosen,
         )
         if served is None:
             raise _nobody(job, draft, away_words(self._snapshot()))

@@ -144,6 +144,11 @@ class _Line:
         """Hosts that are not asked for a model again."""
         return frozenset(self.broken) | {host for host, key in self.could_not if key == model}
 
+    def is_chosen(self, provider: ProviderName | None) -> None:
+        """Of this one the asker wants its answer, and waits in its line to the end."""
+        if provider is not None:
+            self.patient |= {each for each in self.waiting if each.provider == provider}
+
     def goes_first(self, wanted: Candidate) -> None:
         """Whoever the asker chose is next, and stands in the line once."""
         where = (wanted.where, wanted.model)
@@ -192,6 +197,7 @@ async def walk(
     max_wait_s: float | None = None,
     comes_again: Callable[[ProviderName], bool] | None = None,
     newcomers: Newcomers | None = None,
+    patient_with: ProviderName | None = None,
 ) -> Candidate | None:
     """Lets candidates serve, in order, until one has.
 
@@ -200,7 +206,7 @@ async def walk(
     3. Nobody waits in a queue longer than ``max_wait_s`` while others are left; who was too busy
        comes once more after them, then without a limit. A provider's line is left only for those
        who could be sooner: not for hosts that take longer than ``max_wait_s``, behind whom it
-       would wait twice.
+       would wait twice; and where the asker chose it before, for nobody.
     4. A candidate left for the asker's choice comes again as the last resort.
     5. Everybody is asked once; only then is a provider that failed asked again, where that helps.
     6. A wait ends where another host is clearly sooner by now: that one is next, and the one left
@@ -223,11 +229,13 @@ async def walk(
         comes_again: Is asked of each provider that failed once nobody fresh is left.
         newcomers: Waits for hosts that the candidates were made without; they go first. Asked again
             until it knows none.
+        patient_with: The provider that the asker chose before.
 
     Returns:
         Who served; None when nobody could.
     """
     line, chosen = _Line(deque(candidates), max_wait_s), None
+    line.is_chosen(patient_with)
     waiting, later = line.waiting, line.later
     while waiting or later or await line.take_in(newcomers):
         # Also chosen between two attempts, or before the first.

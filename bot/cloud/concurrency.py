@@ -29,6 +29,8 @@ class Gate:
         """The limit, as learnt so far."""
         self.holding = Counter[str]()
         """Requests under way, by who asked."""
+        self._began: list[tuple[str, float]] = []
+        """By whom and when each of them was let in, the oldest first."""
         self.waiting: list[_Waiter] = []
         """Askers outside, as they came."""
         self._served: dict[str, int] = {}
@@ -40,6 +42,10 @@ class Gate:
         """Would somebody who comes now be let in at once?"""
         # Who comes later does not pass those who wait, though there be room for one.
         return self.holding.total() < self.concurrency.limit and not self.waiting
+
+    def running_s(self, now: float) -> list[float]:
+        """How long each request under way has been."""
+        return [now - began for _, began in self._began]
 
     async def enter(
         self,
@@ -82,6 +88,8 @@ class Gate:
         """Make room for the next."""
         self.holding[user] -= 1
         self.holding += Counter()
+        # Which of two of one person it was makes little difference to those who wait.
+        self._began.remove(next(one for one in self._began if one[0] == user))
         self._move_up()
 
     def answered(self) -> None:
@@ -101,6 +109,7 @@ class Gate:
             order, self._passes = self._turns()
             first = self.waiting.pop(order[0])
             self.holding[first.user] += 1
+            self._began.append((first.user, asyncio.get_running_loop().time()))
             self._grants += 1
             self._served[first.user] = self._grants
             first.place = 0

@@ -57,7 +57,8 @@ class Deployment:
     def wait_s(self, place: int, now: float) -> float:
         """Seconds until the turn of who waits at a place of the line, 1 being next; 0 is in."""
         told_s = max(0.0, self.health.wait_until - now)
-        return told_s + wait_s(place, self.gate.concurrency.limit, self._answer_s)
+        limit, running_s = self.gate.concurrency.limit, self.gate.running_s(now)
+        return told_s + wait_s(place, limit, self._answer_s, running_s)
 
     def standing(self, asked: int, now: float) -> tuple[bool, int, float]:
         """How well it suits a question that asked it so often; the least suits best."""

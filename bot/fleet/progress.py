@@ -1,14 +1,14 @@
 """The load under way at a host, and what a waiting asker is told."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from bot.domain.events import Loading
 from bot.domain.hosts import LoadInFlight, LoadOrder, Speed
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.residents import Resident
-from bot.policy.prediction import PROGRESS_TO_TRUST, answer_left_s, remaining_s
+from bot.policy.prediction import PROGRESS_TO_TRUST, remaining_s, seconds_in_line
 from bot.policy.speeds import UNTOLD
 
 STANDS_S, STANDS = 5.0, 2.0
@@ -70,29 +70,6 @@ def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     key, stands = load.model_key, stands_s
     told = Loading(host, key, load.fraction, left_s, elapsed_s, waiters, stands_s=stands)
     return replace(told, usual_s=usual_s) if is_late else told
-
-
-def seconds_in_line(
-    position: int, running_s: Sequence[float], slots: int, turn_s: float | None
-) -> float | None:
-    """Seconds until the slot of a place in the line, from who is really ahead; None when unknown.
-
-    Args:
-        position: 1 is next.
-        running_s: How long each answer there has been running.
-        slots: Answers at once.
-        turn_s: How long one answer holds its slot here, when measured.
-    """
-    if turn_s is None or slots <= 0:
-        return None
-    # "0.2 s left" was said for 7.9 s because nobody looked at who was answering.
-    free_at = sorted(answer_left_s(turn_s, ran_s) for ran_s in running_s)
-    free_at = [0.0] * (slots - len(free_at)) + free_at[-slots:]
-    for _ in range(position - 1):
-        free_at.append(free_at.pop(0) + turn_s)
-        free_at.sort()
-    # In whole seconds: the pulse tells each change, and no face shows more.
-    return float(math.ceil(free_at[0]))
 
 
 def at_rest_in_s(

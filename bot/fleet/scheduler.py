@@ -92,7 +92,6 @@ from bot.fleet.progress import (
     Load,
     at_rest_in_s,
     loading_news,
-    seconds_in_line,
     stands_still_text,
 )
 from bot.fleet.queue import Queue, Ticket, Waiter, counted
@@ -112,6 +111,7 @@ from bot.policy.placement import (
     refused_words,
     will_rest,
 )
+from bot.policy.prediction import seconds_in_line
 from bot.policy.speeds import UNTOLD, speed_of_answer
 from bot.policy.waking import WAKE_S
 

@@ -5,10 +5,12 @@ and the hour, and most tell it only by refusing.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bot.domain.errors import FailureKind
 from bot.domain.values import value
+from bot.policy.prediction import seconds_in_line
 
 TOO_MUCH = frozenset({FailureKind.RATE_LIMIT, FailureKind.OVERLOAD})
 """Failures by which a provider says that it is asked too much."""
@@ -75,12 +77,14 @@ def first_concurrency(most: int | None, *, is_careful: bool) -> Concurrency:
     return Concurrency(most or START, most or MOST_AT_ONCE)
 
 
-def wait_s(place: int, limit: int, answer_s: float | None) -> float:
-    """Seconds until the turn of who waits at a place of the line, 1 being next.
+def wait_s(place: int, limit: int, answer_s: float | None, running_s: Sequence[float]) -> float:
+    """Seconds until the turn of who waits at a place of the line, 1 being next; 0 is in.
 
     Args:
         place: In the line.
         limit: Requests at once.
         answer_s: How long an answer holds its place, as measured; None assumes it.
+        running_s: How long each that is under way has been.
     """
-    return place * (ANSWER_S if answer_s is None else answer_s) / limit
+    turn_s = ANSWER_S if answer_s is None else answer_s
+    return (seconds_in_line(place, running_s, limit, turn_s) or 0.0) if place else 0.0

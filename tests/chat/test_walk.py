@@ -48,6 +48,8 @@ class Walk:
         """How many were asked before hosts that nobody looked at were waited for."""
         self.is_cloud_chosen = False
         """By the asker, as soon as anybody failed."""
+        self.chosen: ProviderName | None = None
+        """By the asker, before."""
 
     async def serve(
         self,
@@ -83,6 +85,7 @@ class Walk:
             max_wait_s=self.max_wait_s,
             comes_again={candidate.provider for candidate in repeated}.__contains__,
             newcomers=self.late,
+            patient_with=self.chosen,
         )
 
     @property
@@ -117,6 +120,16 @@ async def test_where_no_host_failed_or_the_asker_chose_nobody_is_waited_for() ->
     play.override.offer = Offered(TurnId("t"), here=A, warm=None, cloud=ZAI)
     play.is_cloud_chosen = True
     assert (await play.play(), play.looked_after) == (ZAI, [])
+
+
+async def test_the_provider_that_was_chosen_is_waited_for_though_a_host_could_serve() -> None:
+    play = Walk(ZAI, OPENAI, A)
+    play.chosen = ZAI.provider
+    assert (await play.play(), play.asked) == (ZAI, [("zai", None, False)])
+    play = Walk(ZAI, OPENAI, A, zai=[SERVER])
+    play.chosen = ZAI.provider
+    assert await play.play() is OPENAI
+    assert play.asked[-1] == ("openai", 9.0, False)
 
 
 async def test_the_first_that_serves_ends_the_walk() -> None:

@@ -5,10 +5,10 @@ import pytest
 from bot.domain.events import Loading
 from bot.domain.hosts import Instance, LoadInFlight, Speed
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
-from bot.fleet.progress import at_rest_in_s, loading_news, seconds_in_line
+from bot.fleet.progress import at_rest_in_s, loading_news
 from bot.fleet.queue import Ticket
 from bot.fleet.residents import Resident
-from bot.policy.prediction import PROGRESS_TO_TRUST
+from bot.policy.prediction import PROGRESS_TO_TRUST, seconds_in_line
 
 H, ONE = HostName("studio"), ModelKey("one")
 TURNS = {"one": 10.0, "two": 40.0}
