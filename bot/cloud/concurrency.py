@@ -3,11 +3,15 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bot.domain.personas import Priority
 from bot.policy.concurrency import Concurrency
 from bot.policy.fairness import in_turn
+
+TELL_S = 1.0
+"""So often who waits is told: an answer ahead that goes on for longer than usual moves nobody."""
 
 
 @dataclass(slots=True, eq=False)
@@ -59,7 +63,7 @@ class Gate:
         Args:
             user: Who asks; people take turns.
             deadline: The loop's time after which nobody waits any more.
-            tell: Hears the place in the line, at first and whenever it changes.
+            tell: Hears the place in the line: at first, when it changes, and each ``TELL_S``.
             priority: How urgent it is.
 
         Raises:
@@ -74,7 +78,9 @@ class Gate:
                 while waiter.place:
                     waiter.moved.clear()
                     await tell(waiter.place)
-                    await waiter.moved.wait()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(TELL_S):
+                            await waiter.moved.wait()
             is_in = True
         finally:
             if not is_in and not waiter.place:

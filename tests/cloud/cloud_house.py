@@ -74,6 +74,12 @@ class Heard(Collected):
             self._more.clear()
             await self._more.wait()
 
+    async def waits(self) -> None:
+        """Wait until it was told a place in the line."""
+        while not self.places:
+            self._more.clear()
+            await self._more.wait()
+
     def listener(self) -> Listener:
         async def sent() -> None:
             self.requests += 1
@@ -90,6 +96,7 @@ class Heard(Collected):
 
         async def queued(place: int, seconds: float) -> None:
             self.places.append((place, seconds))
+            self._more.set()
 
         return Listener(sent, hear, again, notice, queued)
 

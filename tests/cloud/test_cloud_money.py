@@ -447,11 +447,7 @@ async def test_what_is_held_for_others_is_waited_for_and_not_called_spent(
             )
             await cloud.providers.standings()
             waiting = tasks.create_task(cloud.serve("openai", heard=second))
-
-            async def waits() -> bool:
-                return bool(second.places)
-
-            await until(waits)
+            await second.waits()
             alike = cloud.ask().answer_tokens
             assert cloud.providers.snapshots(100, alike, 0.0)[0].is_serving
             if not is_over_in_time:

@@ -174,7 +174,15 @@ def test_who_leaves_the_line_is_neither_asked_nor_paid_for() -> None:
     heard = crowd(sky, ["ada", "bob", "eve"], replace(CONFIG, max_concurrent=1), meanwhile=leave)
     assert [h.kind for h in heard] == [None, None]
     assert len(set(sky.booked)) == 2
-    assert [place for place, _ in heard[-1].places] == [2, 1]
+    assert list(dict.fromkeys(place for place, _ in heard[-1].places)) == [2, 1]
+
+
+def test_who_waits_is_told_anew_as_time_goes_by_though_nobody_moves() -> None:
+    sky = Sky(answer_s=40.0)
+    heard = crowd(sky, ["ada", "bob"], replace(CONFIG, max_concurrent=1, max_wait_s=60.0))
+    told = [seconds for _, seconds in heard[1].places]
+    # Of an answer that outlasts the usual "about 0.5 s" was told as long as it went on.
+    assert (told[0], told[20], min(told), len(told)) == (15.0, 10.0, 8.0, 40)
 
 
 def test_nobody_waits_longer_than_the_setting_allows() -> None:
