@@ -49,7 +49,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LONGEST_S = 300.0
-"""No test that awaits takes a tenth of it, also where the machine stands still for a while."""
+"""No test that awaits takes a tenth of it, also where the machine stands still for a while.
+
+One that plays as long as it is told to names its own by the mark ``longest``.
+"""
 
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 1_000_000_000
@@ -118,17 +121,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         and inspect.iscoroutinefunction(item.obj)
         and "loop_clock" not in item.fixturenames
     ):
-        item.obj = bounded(item.obj)
+        mark = item.get_closest_marker("longest")
+        item.obj = bounded(item.obj, mark.args[0] if mark else LONGEST_S)
 
 
 def bounded(
-    test: Callable[..., Coroutine[Any, Any, None]],
+    test: Callable[..., Coroutine[Any, Any, None]], longest_s: float = LONGEST_S
 ) -> Callable[..., Coroutine[Any, Any, None]]:
-    """The same test, which fails where it still waits after ``LONGEST_S``."""
+    """The same test, which fails where it still waits after so long."""
 
     @functools.wraps(test)
     async def run(*args: object, **kwargs: object) -> None:
-        async with asyncio.timeout(LONGEST_S):
+        async with asyncio.timeout(longest_s):
             await test(*args, **kwargs)
 
     return run
