@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+import apscheduler.job
 import pytest
 import structlog
 import typer.main
@@ -79,6 +80,8 @@ def pytest_configure(config: pytest.Config) -> None:
         colors=False, exception_formatter=structlog.dev.plain_traceback
     )
     structlog.configure(processors=[*processors, plain])
+    # Each start of a Lantern had it look for what its ten jobs take: a millisecond.
+    apscheduler.job.check_callable_args = _taken_as_it_is
     gc.disable()  # until all tests are collected
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
@@ -86,6 +89,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES:
         os.environ.setdefault("TMPDIR", str(_MEMORY))
         tempfile.tempdir = None  # as far as it was asked for before
+
+
+def _taken_as_it_is(*_what: object) -> None:
+    """Stands for a check of the timer's library, of jobs that are all of one function."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,6 +9,9 @@ from bot.sim.wire_json import JsonObject, text_of
 from bot.sim.wire_rest import ENGINE, answer, cut, native_error, read_body
 from bot.sim.wire_shapes import V1_LOAD_KEYS, v0_model, v1_load_config, v1_model
 
+ONE_V0 = "/api/v0/models/"
+"""What stands before a model's name where one is asked for."""
+
 _LOAD_BODY = frozenset({"model", "echo_load_config", *V1_LOAD_KEYS})
 
 
@@ -19,7 +22,7 @@ async def models_v0(request: web.Request) -> web.StreamResponse:
 
 async def model_v0(request: web.Request) -> web.StreamResponse:
     """Describe one model."""
-    name = request.match_info["name"]
+    name = request.path.removeprefix(ONE_V0)
     found = [m for m in _v0_models(request.app[ENGINE]) if m["id"] == name]
     if not found:
         return answer({"error": f"Model with id {name} not found"}, 404)
