@@ -15,7 +15,7 @@ from bot.chat.draft import Draft
 from bot.chat.host_serving import HostServing
 from bot.chat.override import Override
 from bot.chat.planning import Job
-from bot.chat.standing import away_words, nobody_words
+from bot.chat.standing import away_words, nobody_words, private_words, unasked_words
 from bot.chat.walk import Newcomers, walk, without
 from bot.cloud.serve import ProviderTries
 from bot.domain.chat import Candidate
@@ -202,6 +202,11 @@ def _nobody(job: Job, draft: Draft, away: str) -> NoCandidates:
     # Where no provider is configured, nobody need hear that none may be asked.
     if isinstance(asking.consent, LocalOnly) and any(r.is_cloud for r in route.rejected):
         kept_home = asking.consent.words
+        unasked = unasked_words(asking.resolved.provider or "", kept_home)
+        notes = (private_words(kept_home), unasked)
+        # Small print under these words says so; what is asked again has none of its own.
+        if asking.request.kind == "new" and any(note in draft.so_far.notices for note in notes):
+            kept_home = ""
     resolved, persona, chosen = asking.resolved, asking.resolved.persona, ""
     is_alone = resolved.is_named and not asking.request.must_see
     if is_alone and (persona.model, *persona.alternatives) != resolved.models:

@@ -61,6 +61,16 @@ def instead_words(receipt: Receipt) -> str:
     return f"☁ {why}; {_who([str(by)])} answered." if why else ""
 
 
+def private_words(why: str) -> str:
+    """That earlier words keep a question here, and what keeps them."""
+    return f"🔒 These words stay on the LAN ({why})."
+
+
+def unasked_words(provider: str, why: str) -> str:
+    """That words did not go to the provider that was asked for by name, and what keeps them."""
+    return f"🔒 ☁ {provider} was not asked ({why})."
+
+
 def nobody_words(
     route: Route,
     attempts: Iterable[Rejection],

@@ -27,7 +27,7 @@ from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Job, Planner
 from bot.chat.running import Ending, Running
 from bot.chat.safe_channel import Handover, safe_channel
-from bot.chat.standing import looking_words
+from bot.chat.standing import looking_words, private_words, unasked_words
 from bot.chat.taken_back import TakenBack
 from bot.chat.usage import Tally
 from bot.chat.walk import FirstLook
@@ -76,8 +76,6 @@ from bot.store.turns import TurnStore
 
 CHECKPOINT_S = 1.0
 """A crash loses at most this much of an unfinished answer's text, and what waits to be stored."""
-
-PRIVATE_WORDS = "🔒 Stays on the LAN: earlier words here are private. `/reset` begins afresh."
 
 RESTARTING = "Lantern is restarting."
 
@@ -537,10 +535,10 @@ class Turns:
         # A provider that was asked for by name was passed over without a word.
         named = resolved.provider if resolved.scope is None or is_news else None
         if isinstance(consent, LocalOnly) and named is not None:
-            await draft.notice(f"🔒 ☁ {named} was not asked ({consent.words}).")
+            await draft.notice(unasked_words(named, consent.words))
         # In a channel one person's mark kept everybody's next question here, and nothing said so.
-        elif is_news:
-            await draft.notice(PRIVATE_WORDS)
+        elif isinstance(consent, LocalOnly) and is_news:
+            await draft.notice(private_words(consent.words))
         told = replace(told, is_private=told.is_private or is_news)
         draft.so_far = replace(draft.so_far, told=told)
 

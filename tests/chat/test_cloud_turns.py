@@ -15,8 +15,7 @@ from relayed import relay
 
 from bot.app import utcnow
 from bot.chat.planning import ChatRules
-from bot.chat.standing import instead_words
-from bot.chat.turns import PRIVATE_WORDS
+from bot.chat.standing import instead_words, private_words
 from bot.chat.words import cost_text, footer, usage_text, why_text
 from bot.cloud.providers import Providers
 from bot.domain.chat import Attachment, Place, Quote, Receipt, TurnKind, TurnRequest
@@ -363,7 +362,7 @@ async def test_a_spent_budget_is_told_and_stops_no_host(tmp_path: Path) -> None:
 def assert_kept_here(home: House, said: Said) -> None:
     assert isinstance(said.last, Failed), said.last
     assert isinstance(said.last.error, NoCandidates)
-    assert "stay on the LAN" in said.last.error.user_message
+    assert "stay on the LAN" in f"{said.last.error.user_message}{said.notices}"
     assert heard(home) == ""
 
 
@@ -1540,7 +1539,8 @@ async def test_what_stays_here_by_an_answer_it_has_waited_for_is_told_so(
                     if isinstance(event, Queued) and event.where is None:
                         studio.faults.clear()
         assert isinstance(said.last, Finished)
-        assert said.notices == PRIVATE_WORDS
+        why = "an earlier message was said in private; `/reset` begins afresh without it"
+        assert said.notices == private_words(why)
         assert first.result().notices == ""
 
 

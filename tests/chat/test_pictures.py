@@ -241,10 +241,32 @@ async def test_that_earlier_words_keep_a_turn_here_is_said_once(
         # Who marked the words knows it.
         assert (await home.ask("mine", user=BOB)).notices == ""
         said = [await home.ask("and?") for _ in range(3)]
-        words = "🔒 Stays on the LAN: earlier words here are private. `/reset` begins afresh."
+        words = (
+            "🔒 These words stay on the LAN (the author of an earlier message keeps their words "
+            "here; `/reset` begins afresh without it)."
+        )
         assert [turn.notices for turn in said] == [words if has_cloud else "", "", ""]
         await home.lantern.turns.store.reset(PLACE.conversation)
         assert (await home.ask("and?")).notices == ""
+
+
+async def test_where_nobody_can_answer_what_keeps_the_words_here_is_said_once(
+    tmp_path: Path,
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), providers=cloud(openai="openai")) as home:
+        await home.lantern.privacy.mark("user", BOB, local_only=True)
+        await home.ask("mine", user=BOB)
+        await home.hosts["studio"].stop()
+
+        said = [await home.ask("and?") for _ in range(2)]
+        said += [await home.ask("and?", model="cloud:openai")]
+        # What is asked again in place of an answer has no small print of its own.
+        again = home.request("", model="cloud:openai", kind="retry", parent=said[0].turn)
+        said += [await home.play(again)]
+        failures = [each.last.error for each in said if isinstance(each.last, Failed)]
+        in_words = ["stay on the LAN" in failure.user_message for failure in failures]
+        in_print = [bool(each.notices) for each in said]
+        assert (in_words, in_print) == ([False, True, False, True], [True, False, True, True])
 
 
 async def test_whoever_chose_a_provider_reads_why_it_was_not_asked_and_the_way_out(

@@ -16,6 +16,7 @@ from bot.chat import turns as turns_module
 from bot.chat.choices import Choices, Resolved
 from bot.chat.draft import Draft
 from bot.chat.planning import Job
+from bot.chat.standing import private_words
 from bot.domain.chat import Candidate, Place, Receipt, Seam, Turn, TurnRequest, Usage
 from bot.domain.errors import BotError, Bug, RequestRefused, StoreUnavailable
 from bot.domain.events import (
@@ -193,7 +194,10 @@ async def test_that_earlier_words_are_private_is_told_once_in_a_conversation(
         # Gone on with, it is told by itself what it was told.
         more = replace(asked("", BOB), parent=last.turn, kind="continue")
         told.append(notices(await played(home, more)))
-    assert told == [[], [turns_module.PRIVATE_WORDS], [], [], []]
+    why = (
+        "the author of an earlier message keeps their words here; `/reset` begins afresh without it"
+    )
+    assert told == [[], [private_words(why)], [], [], []]
 
 
 async def test_that_a_persona_is_gone_is_told_once_in_a_conversation(

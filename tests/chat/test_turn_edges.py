@@ -9,6 +9,7 @@ from privacy_world import Luck, World, world
 from structlog.testing import capture_logs
 
 from bot.chat import turns as turns_module
+from bot.chat.standing import private_words
 from bot.chat.words import progress_line
 from bot.domain.chat import Attachment, Candidate, Place, Quote, Turn, TurnRequest
 from bot.domain.errors import NotPermitted
@@ -516,4 +517,5 @@ async def test_what_an_answer_under_way_was_told_is_not_told_again(tmp_path: Pat
                     third = await played(home, replace(asked("three"), user=UserId("cara")))
                     assert isinstance(third[-1], Finished)
                     told += [event.text for event in third if isinstance(event, Notice)]
-    assert told == [turns_module.PRIVATE_WORDS]
+    why = "an earlier message was said in private; `/reset` begins afresh without it"
+    assert told == [private_words(why)]
