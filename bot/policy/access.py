@@ -1,5 +1,6 @@
 """Who may do what, and how much may be sent: a function passes quietly or raises in plain words."""
 
+import codecs
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Literal
@@ -345,11 +346,15 @@ def decode_text(name: str, content: bytes) -> str:
     """An attached text file's text, all of it or nothing.
 
     Raises:
-        RequestRefused: the file is empty, too long or not UTF-8 text.
+        RequestRefused: the file is empty, too long, or neither UTF-8 nor, by its mark, UTF-16 text.
     """
-    is_binary = RequestRefused(f"`{name}` is a binary file; only UTF-8 text files are read.")
+    is_binary = RequestRefused(
+        f"`{name}` is no text in UTF-8; save it as UTF-8 if it is a text file, and attach it again."
+    )
+    # Without a mark UTF-16 cannot be told from other bytes.
+    is_utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except UnicodeDecodeError as err:
         raise is_binary from err
     if _looks_binary(text):

@@ -80,8 +80,8 @@ async def test_of_too_many_files_the_first_are_read() -> None:
 
 
 BAD = [
-    (attachment("x.bin", b"\0\1\2", None), "binary"),
-    (attachment("x.txt", b"\xff\xfe\xfa", "text/plain"), "binary"),
+    (attachment("x.bin", b"\0\1\2", None), "no text in UTF-8"),
+    (attachment("x.txt", b"\xff\xfe\xfa", "text/plain"), "no text in UTF-8"),
     (attachment("x.txt", b" \n", "text/plain"), "no text in it"),
     (attachment("x.txt", b"a" * 200_001, "text/plain"), "at most 200,000"),
     (attachment("x.zip", b"PK", "application/zip"), "cannot be read"),

@@ -380,9 +380,20 @@ def test_a_text_file_is_decoded_whole() -> None:
     assert decode_text("a.txt", "\ufeffgrün".encode()) == "grün"
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"MZ\x00\x00rest of it"])
-def test_a_binary_file_is_refused_by_name(content: bytes) -> None:
-    with pytest.raises(RequestRefused, match=r"`a\.txt` is a binary file"):
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_a_text_file_in_utf_16_is_read_by_its_mark(order: str) -> None:
+    content = "\ufeffgrün".encode(order)
+    assert decode_text("a.txt", content) == "grün"
+    # Its second half alone has none.
+    with pytest.raises(RequestRefused, match="save it as UTF-8"):
+        decode_text("a.txt", content[2:])
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00", b"MZ\x00\x00rest of it", "grün".encode("latin-1")]
+)
+def test_what_is_no_text_in_utf_8_is_refused_by_name_and_told_the_way_out(content: bytes) -> None:
+    with pytest.raises(RequestRefused, match=r"`a\.txt` is no text in UTF-8; save it as UTF-8"):
         decode_text("a.txt", content)
 
 
