@@ -62,7 +62,8 @@ class Again:
         """The answer that ``/retry`` and ``/continue`` mean.
 
         Raises:
-            RequestRefused: nothing was asked here since it was begun afresh.
+            RequestRefused: nothing was asked here, or not since it was begun afresh.
+            StoreUnavailable: that cannot be read.
         """
         store, here = self._turns.store, place.conversation
         last = await store.last_in(here, since_reset=True)
@@ -94,8 +95,12 @@ class Again:
             is_edited: The question is asked as it reads now.
 
         Raises:
-            RequestRefused: it is being written, or whoever presses asks too fast or has no tokens.
-            NotPermitted: it is not stored any more, or its words may not leave for that provider.
+            RequestRefused: it is being written, or has no words to go on with; its question was
+                deleted, or Discord does not show it as it was edited; somebody deleted the message
+                it is written in; or whoever presses asks too fast or has no tokens.
+            NotPermitted: it is not stored any more, or belongs to another conversation; whoever
+                presses may not ask here, or not choose; or no words may leave for that provider.
+            StoreUnavailable: it cannot be looked up.
         """
         user = user_id(interaction.user)
         await self._look_for(interaction, turn)
@@ -150,7 +155,8 @@ class Again:
 
         Raises:
             RequestRefused: one is being written there, or Discord did not take the other.
-            NotPermitted: it is not stored any more.
+            NotPermitted: it is not stored any more, or belongs to another conversation.
+            StoreUnavailable: it cannot be looked up, or which is shown not be stored.
         """
         standing = await self._at_rest(interaction, turn)
         answers, store = standing.answers, self._turns.store
@@ -244,6 +250,7 @@ class Again:
 
         Raises:
             NotPermitted: it is not stored any more, or belongs to another conversation.
+            StoreUnavailable: it cannot be looked up.
         """
         answers = await self._turns.store.answers(turn)
         stored = None if answers is None else await self._turns.store.get(answers.shown)
