@@ -7,7 +7,7 @@ from dataclasses import replace
 from bot.chat.standing import instead_words, shortly, standing_words
 from bot.chat.usage import UsageReport
 from bot.chat.walk import Readiness
-from bot.domain.chat import Candidate, Receipt, Rejection, Seam, Timing, Turn
+from bot.domain.chat import LOST_S, Candidate, Receipt, Rejection, Seam, Timing, Turn
 from bot.domain.cloud import BudgetNews, CloudEvent, ProviderNews, ProviderStanding, UsageLine
 from bot.domain.errors import BotError
 from bot.domain.events import (
@@ -36,8 +36,6 @@ from bot.policy.retry import ROWS
 _BAR_CELLS = 16
 _TOLD_S = 0.05
 """Of less, "0.0 s" would be told."""
-_LOST_S = 0.5
-"""Until somebody was asked less than that is Lantern's own work, and no loss."""
 
 LATE_SHARE, LEAST_LATE_S = 0.2, 2.0
 """A wait is called late once it is over what was foretold by this share, and these seconds."""
@@ -433,7 +431,7 @@ def why_text(turn: Turn, reader: UserId | None = None) -> str:
     if (told := foretold(receipt)) is not None:
         predicted_s, actual_s = map(seconds_text, told)
         # Who was asked late was not predicted for the whole wait.
-        since = " once asked" if receipt.timing.until_asked_s >= _LOST_S else ""
+        since = " once asked" if receipt.timing.until_asked_s >= LOST_S else ""
         lines.append(f"First word{since}: {predicted_s} predicted, {actual_s} in fact")
     lines.extend(f"Note: {notice}" for notice in receipt.notices)
     text = "\n".join(filter(None, lines))
@@ -456,7 +454,7 @@ def _listed(head: str, lines: Iterable[str]) -> list[str]:
 def _time_line(timing: Timing) -> str:
     # A zero tells nothing: three of five parts were `0.0 s` under most answers.
     spent = {
-        "until asked": timing.until_asked_s if timing.until_asked_s >= _LOST_S else 0.0,
+        "until asked": timing.until_asked_s if timing.until_asked_s >= LOST_S else 0.0,
         "queue": timing.queue_s,
         "load": timing.load_s,
         "prefill": timing.first_token_s or 0.0,

@@ -25,10 +25,8 @@ _WHO: tuple[tuple[str, str, Callable[[HourLine], float]], ...] = (
     ("cloud", "#f2b544", lambda hour: hour.cloud),
     ("given again", "#8b8f97", lambda hour: hour.cached),
 )
-_LEAST_S = 0.05
-"""Less is Lantern's own work, of which each hour has some."""
 _WAITED: tuple[tuple[str, str, Callable[[HourLine], float]], ...] = (
-    ("to be asked", "#c9ccd3", lambda hour: hour.others_s * (hour.others_s >= _LEAST_S)),
+    ("to be asked", "#c9ccd3", lambda hour: hour.until_asked_s),
     ("in a queue", "#e0679b", lambda hour: hour.queue_s),
     ("for a load", "#a98bf0", lambda hour: hour.load_s),
     ("for reading", "#4fc3b1", lambda hour: hour.reading_s),

@@ -262,6 +262,10 @@ class Usage:
     estimated: bool = False
 
 
+LOST_S = 0.5
+"""Until somebody was asked less than that is Lantern's own work, and is told nobody."""
+
+
 @value
 class Timing:
     """The wait of one turn, split; float seconds."""
@@ -339,7 +343,8 @@ class Rejection:
     is_beyond: bool = False
     """Does it cost more than a whole limit allows, so that waiting does not help?"""
     spent_s: float = 0.0
-    """Seconds it was waited for; 0 where it was not asked."""
+    """Seconds from when it was turned to, or had failed before, until it failed or was left for
+    another; waits and loads there count. 0 where it was not turned to."""
 
     @classmethod
     def of(cls, candidate: Candidate, failure: Unavailable, spent_s: float = 0.0) -> Self:

@@ -287,8 +287,8 @@ class HourLine:
     """Mean seconds of an answer's wait for its first word, by what was waited for."""
     load_s: float = 0.0
     reading_s: float = 0.0
-    others_s: float = 0.0
-    """Until whoever answered was asked."""
+    until_asked_s: float = 0.0
+    """Of each answer as in its ``Timing``, and nothing where that is less than ``LOST_S``."""
 
 
 @value

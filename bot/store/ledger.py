@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Literal
 
-from bot.domain.chat import Usage
+from bot.domain.chat import LOST_S, Usage
 from bot.domain.cloud import (
     Account,
     Booking,
@@ -130,9 +130,10 @@ SELECT (at_ms - :since_ms) / 3600000 AS nth,
     coalesce(sum(json_extract(wait, '$.timing.queue_s')) / count(wait), 0.0) AS queue_s,
     coalesce(sum(json_extract(wait, '$.timing.load_s')) / count(wait), 0.0) AS load_s,
     coalesce(sum(json_extract(wait, '$.timing.first_token_s')) / count(wait), 0.0) AS reading_s,
-    coalesce(sum(json_extract(wait, '$.timing.until_asked_s')) / count(wait), 0.0) AS others_s
+    coalesce(sum(iif(until_s >= :lost_s, until_s, 0.0)) / count(wait), 0.0) AS until_asked_s
 FROM (
-    SELECT ledger.*, iif(is_answer, receipt, NULL) AS wait
+    SELECT ledger.*, iif(is_answer, receipt, NULL) AS wait,
+        iif(is_answer, json_extract(receipt, '$.timing.until_asked_s'), NULL) AS until_s
     FROM ledger LEFT JOIN turn ON turn.id = ledger.turn
     WHERE day >= :day AND at_ms >= :since_ms AND ledger.server = :server
 )
@@ -254,6 +255,7 @@ class LedgerStore:
             # The index knows days alone.
             "day": start.astimezone(self._zone).date().isoformat(),
             "server": server,
+            "lost_s": LOST_S,
         }
         lines = (value_of(HourLine, row) for row in await self._database.fetch(_HOURS, values))
         by_hour = {line.nth: line for line in lines}

@@ -5,6 +5,8 @@ import { Play, Connect } from "/page/talk.js";
 import { amount, ago, brief, bytes, count, left, moment, money, seconds, hue } from "/page/words.js";
 
 const KEEP_S = 600;
+// Until somebody was asked less than that is Lantern's own work.
+const LOST_S = 0.5;
 
 const state = {
   line: "connecting", locked: false, status: null, hosts: new Map(), models: [], requests: [], recent: [],
@@ -261,7 +263,7 @@ function Why({ r }) {
   const route = r.route || { rejected: [] };
   const waited = (r.untilAskedSeconds || 0) + (r.queueSeconds || 0) + (r.loadSeconds || 0);
   const rest = r.firstTokenSeconds === null ? null : Math.max(0, r.firstTokenSeconds - waited);
-  const parts = [["until asked", r.untilAskedSeconds >= 0.5 && r.untilAskedSeconds], ["queue", r.queueSeconds], ["load", r.loadSeconds], [`first token${waited ? " after it" : ""}`, rest]].filter((p) => p[1]);
+  const parts = [["until asked", r.untilAskedSeconds >= LOST_S && r.untilAskedSeconds], ["queue", r.queueSeconds], ["load", r.loadSeconds], [`first token${waited ? " after it" : ""}`, rest]].filter((p) => p[1]);
   return html`<div class="why"><p>${route.host ? html`${route.provider ? "☁ " : ""}<b>${route.host}</b>: ${route.reason}` : route.reason || "Nobody was found."}
     ${route.predicted !== null && route.predicted !== undefined ? html` <span class="soft">(predicted ${seconds(route.predicted)})</span>` : null}</p>
     ${parts.length ? html`<p class="soft">${parts.map((p) => `${p[0]} ${seconds(p[1])}`).join(" · ")}</p>` : null}
