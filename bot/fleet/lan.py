@@ -89,7 +89,7 @@ def _in_words_of_httpx() -> Generator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise httpx.ReadTimeout("nothing came") from error
+        raise httpx.ReadTimeout("late") from error
     except OSError as error:
         raise httpx.ReadError("cut") from error
     except WireFault as fault:
