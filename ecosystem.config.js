@@ -28,8 +28,8 @@ module.exports = {
       // `pm2 stop` keeps it down all the same.
       stop_exit_codes: [78],
       max_memory_restart: "400M",
+      // No `time`: it puts a time before each line, which then is no JSON any more and has two.
       merge_logs: true,
-      time: true,
     },
   ],
 };

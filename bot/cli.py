@@ -162,6 +162,18 @@ def _loaded(config: Path | None, *, for_hosts: bool = False, needs_secrets: bool
     return loaded
 
 
+def _log_as_a_service(loaded: Loaded) -> None:
+    """Logs to standard output, which a service writes nothing else to.
+
+    PM2 keeps what comes by standard error as errors: whatever was well stood in that file, too.
+    """
+    log = loaded.settings.log
+    # A stream of its own: what a reader who is gone did not take was tried again by Python's, at
+    # the very end, and made a failure of a Lantern that was stopped on purpose.
+    output = os.fdopen(1, "w", encoding="utf-8", errors="replace", closefd=False)
+    configure_logging(log.level, log.format, loaded.secrets, output)
+
+
 @cli.callback()
 def root(
     version: Annotated[
@@ -198,8 +210,7 @@ def run(config: ConfigOption = None) -> None:
     from bot.commands.run import run_bot
     from bot.commands.service import owned
 
-    log = loaded.settings.log
-    configure_logging(log.level, log.format, loaded.secrets)
+    _log_as_a_service(loaded)
     reread = partial(load_settings, config, os.environ, Path.cwd())
     with owned(loaded.database_path, os.environ):
         raise typer.Exit(run_async(run_bot(loaded, os.environ, reread)))
@@ -213,8 +224,7 @@ def serve(config: ConfigOption = None) -> None:
     from bot.commands.service import owned
 
     loaded = _loaded(config, for_hosts=True)
-    log = loaded.settings.log
-    configure_logging(log.level, log.format, loaded.secrets)
+    _log_as_a_service(loaded)
     reread = partial(load_settings, config, os.environ, Path.cwd())
     with owned(loaded.database_path, os.environ):
         raise typer.Exit(run_async(serve_until_stopped(loaded, os.environ, reread)))

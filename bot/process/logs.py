@@ -1,4 +1,4 @@
-"""Sends every log line, ours and the libraries', through structlog to stderr, without secrets."""
+"""Sends every log line, ours and the libraries', through structlog to a stream, without secrets."""
 
 import json
 import logging

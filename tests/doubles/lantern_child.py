@@ -40,9 +40,12 @@ class Child:
 
     process: asyncio.subprocess.Process
     changes: Changes = field(default_factory=Changes)
+    log: list[str] = field(default_factory=list[str])
+    """What it wrote to standard output, a line each."""
     lines: list[str] = field(default_factory=list[str])
+    """The same and what it wrote to standard error."""
     is_silent: bool = False
-    """Has it closed its standard error?"""
+    """Has it closed both?"""
 
     @property
     def text(self) -> str:
@@ -85,17 +88,25 @@ class Child:
         await self.ended()
 
     async def listen(self) -> None:
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            self.lines.append(line.decode(errors="replace").rstrip())
-            self.changes.tell()
+        output, errors = self.process.stdout, self.process.stderr
+        assert output is not None
+        assert errors is not None
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read(output, self.log, self.lines))
+            tasks.create_task(self._read(errors, self.lines))
         self.is_silent = True
         self.changes.tell()
+
+    async def _read(self, stream: asyncio.StreamReader, *kept: list[str]) -> None:
+        async for line in stream:
+            for lines in kept:
+                lines.append(line.decode(errors="replace").rstrip())
+            self.changes.tell()
 
     def _events(self) -> list[Mapping[str, object]]:
         return [
             cast("Mapping[str, object]", json.loads(line))
-            for line in self.lines
+            for line in self.log
             if line.startswith("{")
         ]
 
@@ -114,7 +125,7 @@ async def lantern_child(
         cwd=folder,
         env=dict(environment),
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     child = Child(process)

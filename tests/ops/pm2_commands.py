@@ -74,12 +74,14 @@ class Pm2:
         state = app["pm2_env"]
         return App(app["pid"], state["status"], state["restart_time"], state.get("exit_code"))
 
-    async def logs(self) -> str:
-        """Everything Lantern wrote under this PM2."""
-        return await asyncio.to_thread(self._read_logs)
+    async def events(self) -> list[dict[str, Any]]:
+        """The log lines Lantern wrote under this PM2; each line of that file is one."""
+        written = await asyncio.to_thread((self.home / "logs" / "lantern-out.log").read_text)
+        return [json.loads(line) for line in written.splitlines()]
 
-    def _read_logs(self) -> str:
-        return "".join(path.read_text() for path in sorted((self.home / "logs").glob("*.log")))
+    async def errors(self) -> str:
+        """What else it wrote."""
+        return await asyncio.to_thread((self.home / "logs" / "lantern-error.log").read_text)
 
     @property
     def daemon_pid(self) -> int:

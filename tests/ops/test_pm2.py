@@ -60,9 +60,10 @@ async def test_pm2_waits_until_ready_and_stops_with_a_drain(
         assert (app.status, app.exit_code, app.restarts) == ("stopped", 0, 0)
         assert "120 tokens" in answer.content
         assert not answer.has_button("stop")
-        logs = await pm2.logs()
-        assert '"event": "draining"' in logs
-        assert '"event": "stopped"' in logs
+        events = [line["event"] for line in await pm2.events()]
+        assert events[-1] == "stopped"
+        assert "draining" in events
+        assert await pm2.errors() == ""
 
 
 async def test_after_a_kill_by_the_system_pm2_starts_it_again_and_a_stop_keeps_it_down(
@@ -121,5 +122,4 @@ async def start_beside(pm2: Pm2, discord: DiscordDouble, folder: Path) -> None:
     second = await pm2.app()
     assert second is not None
     assert (second.pid, second.exit_code, second.restarts) == (0, 78, 0)
-    refusals = (await pm2.logs()).count("Another Lantern is running on this database")
-    assert refusals == 1
+    assert (await pm2.errors()).count("Another Lantern is running on this database") == 1

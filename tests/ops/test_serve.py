@@ -97,6 +97,27 @@ async def test_it_serves_without_discord_and_ends_when_its_answers_have(
         assert "lantern.db-wal" not in os.listdir(folder)
 
 
+async def test_a_log_that_nobody_reads_any_more_makes_no_failure_of_a_stop(
+    host: SimHost, folder: Path
+) -> None:
+    async with asyncio.timeout(GUARD_S):
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as log:
+            serving = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "bot", "serve"),
+                cwd=folder,
+                env=environment(host, **LISTEN),
+                stdout=writing,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            os.close(writing)
+            while json.loads(await asyncio.to_thread(log.readline))["event"] != "ready":
+                pass
+        serving.send_signal(signal.SIGTERM)
+        _, said = await serving.communicate()
+        assert (serving.returncode, said) == (0, b"")
+
+
 async def test_open_to_the_network_it_wants_a_key_and_says_how_to_make_one(
     host: SimHost, folder: Path
 ) -> None:
