@@ -208,6 +208,9 @@ class Chat(commands.Cog):
             check_may_switch("thread", rights, is_private=place.is_private)
         request_type = self._catalog.request_type(type) if type else None
         asker = self._access.take(interaction.client, interaction)
+        # Alone: what is refused after it is deferred is read by all. The turn asks again.
+        name = interaction.user.display_name
+        await self._settings.admit(TurnRequest(user, name, place, message, asker=asker), user)
         transport = InteractionTransport(interaction, self._pacers)
         # Fetching a file or a message may take longer than the three seconds Discord waits.
         if attachment is not None or isinstance(interaction.channel, discord.Thread):
@@ -221,7 +224,7 @@ class Chat(commands.Cog):
                 await self._switch.check_model(place, user, model, persona=said)
         request = TurnRequest(
             user=user,
-            user_name=interaction.user.display_name,
+            user_name=name,
             place=place,
             text=message,
             attachments=files,

@@ -54,6 +54,7 @@ class Talking(commands.Cog):
     ) -> None:
         self._turns = lantern.turns
         self._switch = lantern.switch
+        self._settings = lantern.place_settings
         self._shown_in = lantern.replies
         self._access = access
         self._replies = replies
@@ -149,6 +150,9 @@ class Talking(commands.Cog):
             return
         me = interaction.client.user.id if interaction.client.user is not None else 0
         message = await self._looked_at(interaction, about, me)
+        name = interaction.user.display_name
+        # Alone: what is refused after it is deferred is read by all. The turn asks again.
+        await self._settings.admit(TurnRequest(user, name, place, text, asker=asker), user)
         await transport.begin()
         quote = quote_of(message, me)
         parent = await self._shown_in.turn_of(str(about))
@@ -157,7 +161,6 @@ class Talking(commands.Cog):
         shown = () if quote is None else message.attachments
         files, left_out = await read_files(shown, [about] * len(shown))
         # Others see an answer to a form that was never theirs to read.
-        name = interaction.user.display_name
         request = TurnRequest(
             user=user,
             user_name=name,

@@ -20,7 +20,7 @@ from cogs_doubles import (
 from bot.chat.lantern import Lantern
 from bot.documents.png import plain_png
 from bot.domain.chat import Quote
-from bot.domain.errors import BotError, RequestRefused
+from bot.domain.errors import BotError, RequestRefused, TokensSpent
 from bot.domain.ids import PlaceId, UserId
 from bot.policy.pacing import Pacers
 from cogs._access import Access
@@ -135,6 +135,18 @@ async def test_a_form_opened_before_a_restart_asks_about_its_message() -> None:
     turns = ScriptedTurns()
     await asked(talking(ScriptedTurns())[0], message_of("a poem"), later=talking(turns)[0])
     assert [quote.text for quote in turns.requests[0].quotes] == ["a poem"]
+
+
+async def test_who_has_no_tokens_left_is_told_so_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cog, lantern = talking(ScriptedTurns())
+
+    async def spent(*_: object) -> None:
+        raise TokensSpent("You have used your tokens for today: 9 of 9.", 60.0)
+
+    monkeypatch.setattr(lantern.place_settings, "admit", spent)
+    submitted = await asked(cog, message_of("a poem"))
+    assert "used your tokens" in said_to(submitted)[0]
+    submitted.response.defer.assert_not_awaited()
 
 
 async def test_where_nothing_was_typed_nothing_is_given_back() -> None:
