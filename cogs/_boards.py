@@ -3,8 +3,9 @@
 import asyncio
 import io
 import json
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import discord
 import structlog
@@ -12,7 +13,7 @@ import structlog
 from bot.chat.board import BOARD_EVERY_S, PICTURE_EVERY_S, board_picture, board_text
 from bot.chat.lantern import Lantern
 from bot.domain.cloud import LastDay
-from bot.domain.errors import BotError
+from bot.domain.errors import BotError, StoreUnavailable
 from bot.domain.ids import PlaceId, UserId
 from bot.domain.values import value
 from bot.policy.pacing import Pacers
@@ -93,6 +94,8 @@ class Boards:
         """When its picture was looked at last, and the day that hangs there; None: no picture."""
         self._denied: set[Board] = set()
         """Said once of each that it may not be edited."""
+        self._putting_up: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By server: whoever puts one up."""
 
     async def read(self) -> None:
         """Remembers the boards of before the start.
@@ -103,13 +106,23 @@ class Boards:
         noted: list[list[int]] = json.loads(await self._lantern.notes.get(NOTE) or "[]")
         self._boards = {board.server: board for board in (Board(*at) for at in noted)}
 
-    async def put_up(self, client: discord.Client, server: int, channel: int) -> Board:
+    async def put_up(self, client: discord.Client, server: int, channel: int) -> Board | None:
         """Puts a server's board up in a channel; the one it had elsewhere goes.
+
+        Gives where it stands when those who asked meanwhile had theirs put up, too; None: it was
+        taken away.
 
         Raises:
             Exception: one of ``SENDING_ERRORS``, where nothing may be sent there.
             StoreUnavailable: it stands, until the next start.
         """
+        async with self._putting_up[server]:
+            await self._put_up(client, server, channel)
+        # Behind whoever waited: of two at once each was told that it stands in their channel.
+        async with self._putting_up[server]:
+            return self._boards.get(server)
+
+    async def _put_up(self, client: discord.Client, server: int, channel: int) -> None:
         text, empty = await self._text(client, server), Board(server, channel, 0)
         self._drawn.pop(empty, None)
         pictures = await self._pictures(client, empty)
@@ -118,12 +131,10 @@ class Boards:
         board = Board(server, channel, sent.id)
         if empty in self._drawn:
             self._drawn[board] = self._drawn.pop(empty)
-        # Nothing is awaited between: of two that are put up at once one finds the other here.
         before = self._boards.pop(server, None)
         self._boards[server], self._shown[board] = board, text
         await self._clear(client, before)
         await self._note()
-        return board
 
     async def take_down(self, client: discord.Client, server: int) -> bool:
         """Takes a server's board away; False where there was none.
@@ -157,7 +168,14 @@ class Boards:
             channel = client.get_partial_messageable(board.channel, guild_id=board.server)
             frame = _Frame(channel, self._pacers)
             frame.edits_old, frame.pictures = True, pictures
-            outcome = await Writer(View((MessageView(text),)), frame, denied_tries=1).run(
+
+            async def keep(_: int, message: int) -> bool:
+                nonlocal board
+                if message != board.message:
+                    board = await self._replace(client, board, message)
+                return True
+
+            outcome = await Writer(View((MessageView(text),)), frame, keep, denied_tries=1).run(
                 existing=(board.message,)
             )
             # Another may have been put up meanwhile.
@@ -183,6 +201,27 @@ class Boards:
         except Exception:
             # A board is worth no answer: whatever breaks here must not end what runs beside it.
             _log.exception("board not kept", server=board.server)
+
+    async def _replace(self, client: discord.Client, board: Board, message: int) -> Board:
+        """Remembers the message put up anew where a board could not be edited; gives the new board.
+
+        One that was taken away or put up elsewhere meanwhile is not put up anew.
+        """
+        anew = replace(board, message=message)
+        if self._boards.get(board.server) != board:
+            await self._clear(client, anew)
+            return anew
+        # The picture hung under the old one: the new one gets its own with the next look.
+        for known in (self._shown, self._drawn):
+            known.pop(board, None)
+        self._denied.discard(board)
+        self._boards[board.server] = anew
+        try:
+            await self._note()
+        except StoreUnavailable as error:
+            # The old one is deleted next: left there, it would stand beside the new one.
+            _log.warning("board not noted", server=board.server, error=str(error)[:300])
+        return anew
 
     async def _pictures(self, client: discord.Client, board: Board) -> Pictures | None:
         """What is to hang under a board now; None: what hangs there already."""

@@ -165,9 +165,15 @@ class FleetCog(
             await say(interaction, "The board is gone." if was_there else "There is no board here.")
             return
         try:
-            await self._boards.put_up(interaction.client, server, channel)
+            stands = await self._boards.put_up(interaction.client, server, channel)
         except discord.Forbidden as error:
             raise RequestRefused("I may not send messages here, so no board can stand.") from error
+        if stands is None:
+            await say(interaction, "The board was taken away again meanwhile.")
+            return
+        if stands.channel != channel:
+            await say(interaction, f"The board was put up in <#{stands.channel}> meanwhile.")
+            return
         await say(
             interaction,
             "📋 The board stands here and follows the fleet once a minute. It goes by "

@@ -1,7 +1,7 @@
 """Boards: put up, followed once a minute, taken away by whoever likes, and never in the way."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -37,6 +37,9 @@ class World:
     edits: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
     told: list[str] = field(default_factory=list[str])
     notes: MemoryNotes = field(default_factory=MemoryNotes)
+    archived: bool = False
+    """Takes new messages alone, of which one opens it again."""
+    made: int = 0
     fleet: str = "one"
     hang: Callable[[list[discord.File]], None] = lambda files: None
     """Takes the files of a call."""
@@ -55,13 +58,14 @@ class World:
         found.get_partial_message.side_effect = self._message
         return found
 
-    async def _send(self, content: str, *, files: list[discord.File], **_: object) -> Any:
+    async def _send(self, content: str, *, files: Sequence[discord.File] = (), **_: object) -> Any:
         await asyncio.sleep(0.08)
         if self.fault is not None:
             raise self.fault
-        self.hang(files)
+        self.hang(list(files))
         message = double(discord.Message)
-        message.id = 100 + len(self.texts)
+        message.id = 100 + self.made
+        self.made, self.archived = self.made + 1, False
         self.texts[message.id] = content
         return message
 
@@ -75,6 +79,8 @@ class World:
                 raise self.fault
             if key not in self.texts:
                 raise http_error(404, 10008)
+            if self.archived:
+                raise http_error(400, 50083)
             if attachments is not None:
                 self.hang(attachments)
             self.texts[key] = content
@@ -207,6 +213,81 @@ def test_put_up_elsewhere_it_moves_and_of_two_at_once_one_stays(world: World) ->
     assert len(world.texts) == 1
     (left,) = world.texts
     assert f"{left}" in world.notes.notes[NOTE]
+
+
+def archived(world: World) -> Callable[[], None]:
+    def archive() -> None:
+        world.fleet, world.archived = "two", True
+
+    return archive
+
+
+def test_of_two_at_once_the_one_that_lost_is_told_where_the_board_stands(world: World) -> None:
+    cog = fleet_cog(world)
+    first, second = asked(world), asked(world)
+    first.channel_id, second.channel_id = 7, 8
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            for interaction in (first, second):
+                group.create_task(give(FleetCog.board, cog, interaction))
+
+    play(both())
+    assert "<#8>" in said_to(first)[-1]
+    assert "stands here" in said_to(second)[-1]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_one_in_an_archived_thread_is_put_up_anew_and_followed_there(
+    world: World, restarts: bool
+) -> None:
+    boards = boards_of(world)
+    watch(world, boards, lambda: boards.put_up(world.client, HOME, 7), archived(world), 70.0)
+    assert world.texts == {101: "two"}
+    boards = boards_of(world) if restarts else boards
+    watch(world, boards, changes(world, "three"), 130.0)
+    assert world.texts == {101: "three"}
+    watch(world, boards, lambda: boards.take_down(world.client, HOME))
+    assert (world.texts, world.notes.notes[NOTE]) == ({}, "[]")
+
+
+def test_taken_down_or_moved_while_it_is_put_up_anew_nothing_is_left_behind(world: World) -> None:
+    def down(boards: Boards) -> Awaitable[object]:
+        return boards.take_down(world.client, HOME)
+
+    def moved(boards: Boards) -> Awaitable[object]:
+        return boards.put_up(world.client, HOME, 8)
+
+    for later, left in ((down, []), (moved, ["two"])):
+        # While the edit is refused, while the new one is sent, and when it stands.
+        for at_s in (0.04, 0.12, 0.17, 0.3):
+            boards = boards_of(world)
+            world.fleet = "one"
+            watch(
+                world,
+                boards,
+                partial(boards.put_up, world.client, HOME, 7),
+                archived(world),
+                BOARD_EVERY_S - 0.08 + at_s,
+                partial(later, boards),
+                200.0,
+            )
+            assert list(world.texts.values()) == left, (later, at_s)
+            world.texts.clear()
+
+
+def test_a_board_put_up_anew_that_cannot_be_noted_leaves_no_second_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boards = boards_of(world)
+    watch(world, boards, lambda: boards.put_up(world.client, HOME, 7))
+
+    async def full(*_: object) -> None:
+        raise StoreUnavailable("The disk is full.")
+
+    monkeypatch.setattr(world.notes, "put", full)
+    watch(world, boards, archived(world), 70.0, changes(world, "three"), 130.0)
+    assert world.texts == {101: "three"}
 
 
 def test_one_that_somebody_deleted_stays_gone(world: World) -> None:
