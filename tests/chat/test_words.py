@@ -162,7 +162,19 @@ def test_a_bar_is_always_as_wide_as_asked(fraction: float) -> None:
             Queued(STUDIO, QWEN, 1, 4.0, QWEN),
             ["You're next", "studio is finishing an answer", "4.0 s"],
         ),
-        (Evicting(STUDIO, QWEN, (GEMMA,)), ["unloading `google/gemma-3-4b`"]),
+        (
+            Evicting(STUDIO, QWEN, (GEMMA,)),
+            ["📤 Making room for `qwen/qwen3-8b` on studio: unloading `google/gemma-3-4b`"],
+        ),
+        # Its own smaller copy leaves.
+        (
+            Evicting(STUDIO, QWEN, (QWEN,)),
+            ["🔁 Reloading `qwen/qwen3-8b` on studio with room for a longer text"],
+        ),
+        (
+            Evicting(STUDIO, QWEN, (QWEN, GEMMA)),
+            ["on studio: unloading `qwen/qwen3-8b`, `google/gemma-3-4b`"],
+        ),
         (Loading(STUDIO, QWEN, 0.5, 6.0), ["50%", "6.0 s left", "████████░░░░░░░░"]),
         (Loading(STUDIO, QWEN, 0.5, None), ["50%"]),
         (
@@ -347,6 +359,20 @@ def test_why_shows_route_rejections_attempts_and_the_split_of_the_wait() -> None
         "Note: trimmed",
     ):
         assert part in text
+
+
+def test_why_tells_what_was_pressed_and_that_an_answer_ended_at_its_length() -> None:
+    plain = Receipt(SAGE, model=QWEN, host=STUDIO, finish="stop")
+    pressed = replace(plain, presses=("Wait after 4 s", "Stop after 9 s"), finish="length")
+    more = [
+        "Pressed: Wait after 4 s",
+        "Pressed: Stop after 9 s",
+        "Ended at its length limit (finish reason `length`); Continue goes on.",
+    ]
+    said = why_text(_turn(pressed)).splitlines()
+    assert [line for line in said if line in more] == more
+    before = why_text(_turn(plain)).splitlines()
+    assert not [line for line in before if line.startswith(("Pressed", "Ended"))]
 
 
 def test_why_tells_what_was_lost_at_a_host_that_hung_and_the_small_print_the_whole_wait() -> None:
