@@ -29,7 +29,7 @@ from bot.chat.planning import ChatRules, Planner
 from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
-from bot.chat.usage import Tally
+from bot.chat.usage import UsageTracker
 from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
 from bot.documents.shelf import DEFAULT_PERSONA, PersonaShelf
@@ -246,7 +246,7 @@ async def lantern(
         )
         await place_settings.load()
         keeper = _keeper(plan, database, ledger, fleet, shelf)
-        tally = Tally(ledger, providers, newsroom.tell)
+        usage = UsageTracker(ledger, providers, newsroom.tell)
         built = _assembled(
             plan,
             database,
@@ -255,7 +255,7 @@ async def lantern(
             keeper,
             inference,
             providers,
-            tally,
+            usage,
             place_settings,
             newsroom,
         )
@@ -473,7 +473,7 @@ def _serving(
     choices: Choices,
     consents: Consents,
     planner: Planner,
-    tally: Tally,
+    usage: UsageTracker,
     place_settings: PlaceSettings,
     newsroom: Newsroom,
 ) -> tuple[Turns, Relaying, Answering]:
@@ -490,7 +490,7 @@ def _serving(
         planner=planner,
         answering=answering,
         cache=AnswerCache(answers),
-        tally=tally,
+        usage=usage,
         fleet=fleet,
         new_id=lambda: TurnId(secrets.token_hex(8)),
         admit=place_settings.admit,
@@ -502,7 +502,7 @@ def _serving(
         hosts=hosts,
         inference=inference,
         providers=providers,
-        tally=tally,
+        usage=usage,
         tell=newsroom.tell,
         max_wait_s=plan.rules.max_local_wait_s,
     )
@@ -531,7 +531,7 @@ def _assembled(
     keeper: Keeper,
     inference: Inference,
     providers: Providers,
-    tally: Tally,
+    usage: UsageTracker,
     place_settings: PlaceSettings,
     newsroom: Newsroom,
 ) -> Lantern:
@@ -550,7 +550,7 @@ def _assembled(
         choices,
         consents,
         planner,
-        tally,
+        usage,
         place_settings,
         newsroom,
     )
@@ -561,7 +561,7 @@ def _assembled(
         switch=switch,
         catalog=catalog,
         acts=acts,
-        tally=tally,
+        usage=usage,
         relaying=relaying,
         keeper=keeper,
         newsroom=newsroom,

@@ -236,7 +236,7 @@ class Boards:
         day, drawn = None, None
         if may_attach:
             try:
-                day = await self._lantern.tally.last_day(PlaceId(f"discord:{board.server}"))
+                day = await self._lantern.usage.last_day(PlaceId(f"discord:{board.server}"))
                 drawn = await asyncio.to_thread(board_picture, day)
             except BotError:
                 return None
@@ -255,7 +255,7 @@ class Boards:
     async def _text(self, client: discord.Client, server: int) -> str:
         lantern = self._lantern
         try:
-            today = await lantern.tally.report(
+            today = await lantern.usage.report(
                 "today", "server", UserId(""), PlaceId(f"discord:{server}")
             )
         except BotError:

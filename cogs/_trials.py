@@ -74,7 +74,7 @@ class Trial:
         self._acts = lantern.acts
         self._switch = lantern.switch
         self._settings = lantern.place_settings
-        self._tally = lantern.tally
+        self._usage = lantern.usage
         self._access = access
         self._key = key
         self._sheet = sheet
@@ -167,7 +167,7 @@ class Trial:
                     case Failed(error=error):
                         raise error
                     case Finished(turn=turn, receipt=receipt):
-                        self._tally.note(turn, user, place.server, receipt, has_text=bool(text))
+                        self._usage.note(turn, user, place.server, receipt, has_text=bool(text))
                     case _:
                         pass
                 if loop.time() - last_s >= EDIT_EVERY_S:

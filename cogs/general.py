@@ -54,7 +54,7 @@ class General(commands.Cog):
 
     def __init__(self, lantern: Lantern, rules: DiscordRules) -> None:
         self._turns = lantern.turns
-        self._tally = lantern.tally
+        self._usage = lantern.usage
         self._settings = lantern.place_settings
         self._rules = rules
 
@@ -105,13 +105,13 @@ class General(commands.Cog):
         """For the asker, and for the server it is asked in."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         place, user = place_of(interaction), user_id(interaction.user)
-        mine = await self._tally.report(period, "me", user, place.server)
+        mine = await self._usage.report(period, "me", user, place.server)
         parts = ["**You**", words.usage_text(mine)]
         for whose, used, most, _ in await self._settings.tokens(user, place):
             where = "in this server" if whose == "server" else "everywhere"
             parts.append(f"Tokens today {where}: {used:,} of {most:,} used")
         if place.server is not None:
-            ours = await self._tally.report(period, "server", user, place.server)
+            ours = await self._usage.report(period, "server", user, place.server)
             parts += ["", "**This server**", words.usage_text(ours)]
         await say(interaction, "\n".join(parts))
 

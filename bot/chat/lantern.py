@@ -9,7 +9,7 @@ from bot.chat.place_settings import PlaceSettings
 from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.turns import Turns
-from bot.chat.usage import Tally
+from bot.chat.usage import UsageTracker
 from bot.cloud.providers import Providers
 from bot.documents.shelf import PersonaShelf
 from bot.domain.values import value
@@ -31,7 +31,7 @@ class Lantern:
     switch: Switch
     catalog: Catalog
     acts: FleetActs
-    tally: Tally
+    usage: UsageTracker
     relaying: Relaying
     keeper: Keeper
     newsroom: Newsroom

@@ -17,7 +17,7 @@ from bot.chat.host_relaying import HostRelaying
 from bot.chat.host_serving import HostServing
 from bot.chat.planning import Planner
 from bot.chat.relayed import Relay, RelayRequest, Sink
-from bot.chat.usage import Tally
+from bot.chat.usage import UsageTracker
 from bot.chat.walk import FirstLook, walk, without
 from bot.cloud.providers import Providers
 from bot.domain.chat import (
@@ -70,7 +70,7 @@ class Relaying:
         hosts: HostServing,
         inference: Inference,
         providers: Providers,
-        tally: Tally,
+        usage: UsageTracker,
         tell: Callable[[News], None],
         max_wait_s: float,
     ) -> None:
@@ -79,7 +79,7 @@ class Relaying:
         self._fleet = fleet
         self._hosts = hosts
         self._providers = providers
-        self._tally = tally
+        self._usage = usage
         self._max_wait_s = max_wait_s
         self._by_host = HostRelaying(fleet, hosts, inference, max_wait_s)
         self._is_draining = False
@@ -256,7 +256,7 @@ class Relaying:
         )
         relay.flight.receipt = receipt
         if relay.has_written:
-            self._tally.note(request.id, request.user, None, receipt, has_text=True)
+            self._usage.note(request.id, request.user, None, receipt, has_text=True)
         return receipt
 
     def _narrowed(self, route: Route, request: RelayRequest) -> Route:

@@ -29,7 +29,7 @@ from bot.chat.running import Ending, Running
 from bot.chat.safe_channel import Handover, safe_channel
 from bot.chat.standing import looking_words, private_words, unasked_words
 from bot.chat.taken_back import TakenBack
-from bot.chat.usage import Tally
+from bot.chat.usage import UsageTracker
 from bot.chat.walk import FirstLook
 from bot.chat.words import candidate_line, rejection_line
 from bot.domain.chat import (
@@ -120,7 +120,7 @@ class Turns:
         planner: Planner,
         answering: Answering,
         cache: AnswerCache,
-        tally: Tally,
+        usage: UsageTracker,
         fleet: Fleet,
         new_id: Callable[[], TurnId],
         admit: Callable[[TurnRequest, UserId], Awaitable[None]],
@@ -132,7 +132,7 @@ class Turns:
         self._planner = planner
         self._answering = answering
         self._cache = cache
-        self._tally = tally
+        self._usage = usage
         self._fleet = fleet
         self._new_id = new_id
         self._running: dict[TurnId, Running] = {}
@@ -233,7 +233,7 @@ class Turns:
             words = f"☁ {offer.cloud.where} cannot be asked here: {consent.words}."
             raise NotPermitted(words)
         # Pressed all the same, it was refused by the ledger and the press did nothing.
-        short = await self._tally.refusal(offer.cloud, running.user, running.place.server)
+        short = await self._usage.refusal(offer.cloud, running.user, running.place.server)
         if short:
             running.override.close("cloud")
             raise RequestRefused(short)
@@ -578,7 +578,7 @@ class Turns:
         if not ending.by_asker:
             # Told once and kept nowhere, it was gone as soon as the message was written anew.
             receipt = replace(receipt, ending=ending.reason)
-        line = self._tally.line(
+        line = self._usage.line(
             turn.id, asking.payer, turn.place.server, receipt, has_text=draft.has_text
         )
         last = replace(

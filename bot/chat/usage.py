@@ -41,7 +41,7 @@ class UsageReport:
     avoided_by: ProviderName | None
 
 
-class Tally:
+class UsageTracker:
     """Notes what was free and reports what was used."""
 
     def __init__(

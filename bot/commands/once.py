@@ -282,7 +282,7 @@ async def show_usage(loaded: Loaded, period: ReportPeriod, by: By, *, as_json: b
         words = "Give --config or LANTERN_CONFIG of the Lantern you mean, or set storage.url."
         raise BotError(f"There is no database at {loaded.database_path.absolute()}. {words}")
     async with built_from(loaded, settle_s=0.0, leaves_nothing=True) as built:
-        report = await built.tally.report(period, "all", UserId(""), None, by)
+        report = await built.usage.report(period, "all", UserId(""), None, by)
     if as_json:
         print_json(asdict(report))
     else:

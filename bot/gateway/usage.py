@@ -39,7 +39,7 @@ async def usage_report(built: Lantern, request: web.Request) -> Object:
         raise Problem(422, words, "invalid_value", param="by")
     try:
         period = partial(since, text)
-        report = await built.tally.report(period, "all", UserId(""), None, _BY[by])
+        report = await built.usage.report(period, "all", UserId(""), None, _BY[by])
     except ValueError as wrong:
         raise Problem(422, f"`since`: {wrong}.", "invalid_value", param="since") from wrong
     lines = list(report.lines)
@@ -59,7 +59,7 @@ async def usage_report(built: Lantern, request: web.Request) -> Object:
 
 async def key_objects(built: Lantern) -> list[Object]:
     """Every key, without what opens a door, with what it used today."""
-    report = await built.tally.report("today", "all", UserId(""), None, "user")
+    report = await built.usage.report("today", "all", UserId(""), None, "user")
     names = {name: hash_ for hash_, name in (await _names(built)).items()}
     spent = {line.name: line for line in report.lines}
     found: list[Object] = []

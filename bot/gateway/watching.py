@@ -143,7 +143,7 @@ class Watching:
     async def accounts(self) -> tuple[Account, ...]:
         """Everybody's limits and what is spent of them; none while the disk cannot tell."""
         try:
-            report = await self._built.tally.report("today", "all", UserId(""), None)
+            report = await self._built.usage.report("today", "all", UserId(""), None)
         # A disk in trouble must not blind whoever looks for the trouble.
         except StoreUnavailable:
             return ()

@@ -165,7 +165,7 @@ class Session:
                 screen.markdown(why_text(turn) if turn else "Nothing was asked here yet.")
             case "usage":
                 period = facts.report_period(" ".join(command.words) or "today")
-                report = await self._lantern.tally.report(period, "all", USER, None)
+                report = await self._lantern.usage.report(period, "all", USER, None)
                 screen.markdown(usage_text(report))
             case "settings":
                 rows = facts.setting_rows(self._lantern.place_settings.stored)

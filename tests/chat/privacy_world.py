@@ -23,7 +23,7 @@ from bot.chat.host_serving import HostServing
 from bot.chat.planning import ChatRules, Job, Planner
 from bot.chat.relaying import Relaying
 from bot.chat.turns import Turns
-from bot.chat.usage import Tally
+from bot.chat.usage import UsageTracker
 from bot.cloud.billing import Ledger
 from bot.cloud.providers import Providers
 from bot.documents.shelf import PersonaShelf
@@ -303,7 +303,7 @@ async def world(
         home = home_ear(fleet, inference, ears)
         planner = Planner(ears.snapshot, rules, providers.snapshots, providers.prepare)
         consents = Consents(privacy, shelf)
-        tally = Tally(ledger, providers, lambda _: None)
+        usage = UsageTracker(ledger, providers, lambda _: None)
         relaying = Relaying(
             planner=planner,
             consents=consents,
@@ -311,7 +311,7 @@ async def world(
             hosts=home,
             inference=inference,
             providers=providers,
-            tally=tally,
+            usage=usage,
             tell=lambda _: None,
             max_wait_s=60.0,
         )
@@ -322,7 +322,7 @@ async def world(
             planner=planner,
             answering=Answering(home, CloudServing(providers), planner.rest_of, fleet.snapshot),
             cache=AnswerCache(AnswerStore(database, ttl_s=3600.0, max_entries=100)),
-            tally=tally,
+            usage=usage,
             fleet=fleet,
             new_id=lambda: TurnId(f"turn{next(ids)}"),
             admit=anybody,

@@ -260,7 +260,7 @@ async def test_what_no_provider_counted_is_told_as_the_ledger_has_it_and_as_esti
                 if how == "stopped" and isinstance(event, TextDelta):
                     turns.stop(PLACE.conversation)
         assert isinstance(said.last, Stopped)
-        receipt, report = said.receipt, await home.lantern.tally.report("today", "me", ADA, None)
+        receipt, report = said.receipt, await home.lantern.usage.report("today", "me", ADA, None)
         total = report.total
         assert receipt.usage.completion_tokens == total.completion_tokens > 0
         assert receipt.cost_micro_usd == total.cost_micro_usd == total.assumed_micro_usd > 0
@@ -472,7 +472,7 @@ async def test_the_same_question_is_answered_from_the_cache_and_marked(tmp_path:
         assert (second.receipt.host, second.receipt.provider) == (None, "zai")
         assert not first.receipt.from_cache
         assert chats(home, "zai") == 1
-        report = await home.lantern.tally.report("today", "all", ADA, None)
+        report = await home.lantern.usage.report("today", "all", ADA, None)
         assert (report.total.cloud_calls, report.total.cached_turns) == (1, 1)
 
 

@@ -22,7 +22,7 @@ from bot.chat.host_serving import HostServing
 from bot.chat.planning import Planner
 from bot.chat.relayed import Relay, RelayRequest
 from bot.chat.relaying import Relaying
-from bot.chat.usage import Tally
+from bot.chat.usage import UsageTracker
 from bot.cloud.providers import Providers
 from bot.domain.chat import (
     Candidate,
@@ -117,7 +117,7 @@ class Lab:
             ProviderName("zai"), "http://x.invalid", GLM, wire=self.wire
         )
         self.providers.take_repeat.return_value = False
-        self.serving, self.tally = checked(HostServing), checked(Tally)
+        self.serving, self.usage = checked(HostServing), checked(UsageTracker)
         self.relaying = Relaying(
             planner=self.planner,
             consents=self.consents,
@@ -125,7 +125,7 @@ class Lab:
             hosts=self.serving,
             inference=double(Inference),
             providers=self.providers,
-            tally=self.tally,
+            usage=self.usage,
             tell=self.told.append,
             max_wait_s=MAX_WAIT_S,
         )
@@ -485,7 +485,7 @@ def test_an_answer_is_noted_with_who_gave_it_and_how_long_it_took() -> None:
         attempts=(Rejection("studio", QWEN, "no", FailureKind.SERVER),),
         choice_reason="by name",
     )
-    lab.tally.note.assert_called_once_with(
+    lab.usage.note.assert_called_once_with(
         TurnId("one"), UserId("key:1"), None, receipt, has_text=True
     )
     lab.serving.remember.assert_called_once_with(THERE, receipt, lease, is_first=True)
@@ -543,7 +543,7 @@ def test_what_broke_off_is_noted_as_far_as_it_came_and_raised() -> None:
     with pytest.raises(Interrupted, match=r"^It broke off\.$"):
         play(lab.ask())
     assert lab.where() == ["studio"]
-    receipt = lab.tally.note.call_args.args[3]
+    receipt = lab.usage.note.call_args.args[3]
     assert (receipt.usage.completion_tokens, receipt.timing.generation_s) == (2, 4.0)
 
 
@@ -556,7 +556,7 @@ def test_what_never_began_is_noted_nowhere() -> None:
     lab = lab_of(HERE, acts=(hears,))
     with pytest.raises(NoCandidates):
         play(lab.ask())
-    lab.tally.note.assert_not_called()
+    lab.usage.note.assert_not_called()
 
 
 @pytest.mark.parametrize("has_sent", [True, False])

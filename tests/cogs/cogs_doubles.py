@@ -25,7 +25,7 @@ from bot.chat.relaying import Relaying
 from bot.chat.switch import Switch
 from bot.chat.taken_back import TakenBack
 from bot.chat.turns import Turns
-from bot.chat.usage import Tally
+from bot.chat.usage import UsageTracker
 from bot.cloud.providers import Providers
 from bot.documents.shelf import PersonaShelf
 from bot.domain.chat import (
@@ -396,7 +396,7 @@ def lantern_of(
         questions=MemoryQuestions(),
         notes=MemoryNotes(),
         people=checked(PeopleStore),
-        tally=checked(Tally),
+        usage=checked(UsageTracker),
         relaying=double(Relaying),
         newsroom=Newsroom(),
         privacy=privacy,

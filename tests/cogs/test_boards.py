@@ -189,7 +189,7 @@ def test_it_waits_for_a_place_among_the_edits_of_old_messages(world: World) -> N
 async def test_it_shows_what_its_own_server_used_today(world: World) -> None:
     lantern = lantern_of()
     await Boards(lantern, Pacers(), READERS).put_up(world.client, HOME, 7)
-    report: Any = lantern.tally.report
+    report: Any = lantern.usage.report
     report.assert_awaited_once_with("today", "server", UserId(""), PlaceId(f"discord:{HOME}"))
 
 
@@ -446,7 +446,7 @@ class Days:
     def boards(self) -> Boards:
         lantern = lantern_of()
         object.__setattr__(lantern, "notes", self.world.notes)
-        lantern.tally.last_day = self._last_day
+        lantern.usage.last_day = self._last_day
         self.world.client.get_channel.side_effect = self._channel
         self.world.hang = self.hang
         return Boards(lantern, Pacers(), READERS)

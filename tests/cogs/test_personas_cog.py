@@ -558,9 +558,9 @@ async def test_a_button_of_before_a_restart_is_told() -> None:
 
 async def test_a_first_answer_counts_and_is_refused_like_any_question(room: Room) -> None:
     lantern = room.home.lantern
-    before = await lantern.tally.report("today", "me", UserId("discord:1"), None)
+    before = await lantern.usage.report("today", "me", UserId("discord:1"), None)
     await room.create("Muse", system_prompt="[[say I rhyme.]]")
-    after = await lantern.tally.report("today", "me", UserId("discord:1"), None)
+    after = await lantern.usage.report("today", "me", UserId("discord:1"), None)
     assert after.total.local_turns == before.total.local_turns + 1
     assert after.total.completion_tokens > 0
 

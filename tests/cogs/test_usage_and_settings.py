@@ -56,7 +56,7 @@ def private_face(*, people: frozenset[str] = frozenset()) -> Lantern:
 async def test_usage_tells_mine_and_the_servers(guild: int | None, reports: int) -> None:
     lantern = lantern_of()
     report = AsyncMock(return_value=USED)
-    lantern.tally.report = report
+    lantern.usage.report = report
     interaction = interaction_of(guild=guild)
     await give(General.usage, General(lantern, NOBODY), interaction, "today")
     assert report.await_count == reports
@@ -70,7 +70,7 @@ async def test_usage_tells_what_is_used_of_each_limit_on_tokens() -> None:
     place = Place(PlaceId("discord:7"), server=PlaceId("discord:5"))
     await settings.change(place, "server", {"tokens_per_day": ["50"]}, admin)
     lantern = replace(lantern_of(), place_settings=settings)
-    lantern.tally.report = AsyncMock(return_value=USED)
+    lantern.usage.report = AsyncMock(return_value=USED)
     interaction = interaction_of(guild=5)
     await give(General.usage, General(lantern, NOBODY), interaction, "today")
     lines = said_to(interaction)[-1].splitlines()

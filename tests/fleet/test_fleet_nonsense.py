@@ -152,7 +152,7 @@ async def test_a_reader_that_breaks_on_one_hosts_listing_is_a_failed_probe_and_i
         assert (await bench.use())[0].identifier == ONE
 
 
-async def test_a_desk_that_breaks_on_one_hosts_report_is_a_failed_probe(
+async def test_a_scheduler_that_breaks_on_one_hosts_report_is_a_failed_probe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(host, "REBUILD_RULES", BreakerRules(threshold=1, base_s=0.01))

@@ -228,6 +228,6 @@ async def test_what_a_leaver_had_a_provider_write_is_paid_and_nothing_stays_rese
         async with it.session.post(it.base + CHATS, json=body) as got:
             await got.content.readany()
         await it.house.lantern.relaying.drain(5.0)
-        report = await it.house.lantern.tally.report("today", "all", UserId("me"), None)
+        report = await it.house.lantern.usage.report("today", "all", UserId("me"), None)
         assert report.total.reserved_micro_usd == 0
         assert report.total.cloud_calls == 1

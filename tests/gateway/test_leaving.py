@@ -152,5 +152,5 @@ async def test_what_a_leaver_was_told_is_in_the_ledger(tmp_path: Path) -> None:
                 heard += more
         await one.journal.wait_for(PredictionCancelled)
         await it.house.lantern.relaying.drain(5.0)
-        report = await it.house.lantern.tally.report("today", "all", UserId("me"), None)
+        report = await it.house.lantern.usage.report("today", "all", UserId("me"), None)
         assert (report.total.local_turns, report.total.completion_tokens) == (1, 3)

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.http_writer import StreamWriter
 from clocks import LoopClock
 
-from bot.chat.usage import Tally
+from bot.chat.usage import UsageTracker
 from bot.domain.chat import Receipt
 from bot.domain.ids import HostName
 from bot.gateway.connections import ClientConnection
@@ -87,7 +87,7 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[Receipt]:
     def note(*told: object, **_: object) -> None:
         receipts.append(cast(Receipt, told[-1]))
 
-    monkeypatch.setattr(Tally, "note", note)
+    monkeypatch.setattr(UsageTracker, "note", note)
     return receipts
 
 
