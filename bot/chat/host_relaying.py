@@ -144,7 +144,7 @@ class HostRelaying:
             answer, told, relay.usage = await self._inference.relay_whole(
                 endpoint, request.path, body, MOST_BYTES
             )
-            relay.heard(heard(is_whole=True))
+            relay.last_at = heard(is_whole=True)
             relay.has_written = True
             await sink.write(answer, told)
             return

@@ -426,14 +426,16 @@ class HostServing:
         """
         usage, timing, host = receipt.usage, receipt.timing, candidate.host
         predicted_s, waited_s = foretold(receipt) or (None, None)
-        if timing.first_token_s is None or host is None:
+        # What came as a whole tells how long it took, and nothing of reading.
+        first_s = timing.first_token_s if timing.whole_s is None else timing.whole_s
+        if first_s is None or host is None:
             return
         # What stood in a slot already was not read, and nobody tells how much that was: a follow-up
         # once passed for a machine ten times as fast. Nor does a machine at other work tell.
-        is_read = is_first or usage.cached_tokens > 0
+        is_read = timing.whole_s is None and (is_first or usage.cached_tokens > 0)
         read = max(0, usage.prompt_tokens - usage.cached_tokens) if is_read else 0
         written, shares = usage.completion_tokens, lease.shares
-        first_s, rest_s = timing.first_token_s, timing.generation_s
+        rest_s = timing.generation_s
         # It does tell how fast the machine is at the most: as if all that time were a share of it.
         most = SpeedRecord(host, candidate.model, read, written, first_s / shares, rest_s / shares)
         is_shared = lease.shared_at < math.inf

@@ -120,6 +120,7 @@ class Relay:
     """Was the wait given up while a load was under way?"""
     sent_at: float | None = None
     first_at: float | None = None
+    """Of an answer in pieces."""
     last_at: float | None = None
     deltas: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -141,7 +142,7 @@ class Relay:
             seen: A host as it stands now.
         """
         now = asyncio.get_running_loop().time()
-        self.sent_at, self.first_at, self.deltas = now, None, 0
+        self.sent_at, self.first_at, self.last_at, self.deltas = now, None, None, 0
         self.flight.begins(candidate, now, seen)
         await self.sink.begins(candidate, seen)
 

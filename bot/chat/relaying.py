@@ -150,8 +150,7 @@ class Relaying:
         finally:
             whole = self._settled(relay)
         if relay.lease is not None:
-            # An answer that came as a whole says nothing of reading.
-            said = request.fields.get("messages") if request.is_stream else None
+            said = request.fields.get("messages")
             is_first = isinstance(said, list) and len(cast("list[object]", said)) <= 2
             self._hosts.remember(served, whole, relay.lease, is_first=is_first)
         return whole
@@ -228,16 +227,17 @@ class Relaying:
         What was generated was used, whoever read it to its end.
         """
         request, by, usage = relay.request, relay.flight.by, relay.usage
-        first, last = relay.first_at, relay.last_at
+        first, last, asked_at = relay.first_at, relay.last_at, relay.sent_at
         if usage.completion_tokens == 0 and relay.deltas:
             usage = replace(usage, completion_tokens=relay.deltas, estimated=True)
-        sent_s = 0.0 if relay.sent_at is None else relay.sent_at - relay.began_at
+        sent_s = 0.0 if asked_at is None else asked_at - relay.began_at
         timing = Timing(
             until_asked_s=max(0.0, sent_s - relay.queue_s - relay.load_s),
             queue_s=relay.queue_s,
             load_s=relay.load_s,
-            first_token_s=first - relay.sent_at if first and relay.sent_at else None,
+            first_token_s=first - asked_at if first and asked_at else None,
             generation_s=last - first if first and last else 0.0,
+            whole_s=last - asked_at if last and asked_at and not first else None,
             total_s=asyncio.get_running_loop().time() - relay.began_at,
         )
         receipt = Receipt(

@@ -282,11 +282,19 @@ class Timing:
     until_asked_s: float = 0.0
     """From the question until whoever answered was asked: mostly at others that failed or were
     left."""
+    whole_s: float | None = None
+    """From sending the request to an answer that came as a whole; None of any other. Nobody tells
+    how much of it was prefill: ``first_token_s`` is unknown, and ``generation_s`` 0."""
 
     @property
     def wait_s(self) -> float:
         """From the question to the first word."""
         return self.until_asked_s + self.queue_s + self.load_s + (self.first_token_s or 0.0)
+
+    @property
+    def answer_s(self) -> float:
+        """From sending the request to the end of the answer."""
+        return self.whole_s or (self.first_token_s or 0.0) + self.generation_s
 
 
 @value

@@ -424,9 +424,9 @@ class SpeedRecord:
     completion_tokens: int
     """Written with nothing beside; 0 likewise."""
     first_token_s: float
-    """From sending the request to the first delta."""
+    """From sending the request to the first delta; to its end where it came as a whole."""
     generation_s: float
-    """From the first delta to the last."""
+    """From the first delta to the last; 0 where it came as a whole."""
     predicted_s: float | None = None
     """What was told of it: from the question to the first word; None where nothing was."""
     waited_s: float | None = None

@@ -22,7 +22,7 @@ def statistics(
 ) -> dict[str, object]:
     """``stats`` and ``model_info`` as LM Studio's ``/api/v0`` gives them; the host's own win."""
     timing, usage = receipt.timing, receipt.usage
-    seconds = (timing.first_token_s or 0.0) + timing.generation_s
+    seconds = timing.answer_s
     stats: dict[str, object] = {
         "tokens_per_second": round(usage.completion_tokens / seconds, 2) if seconds else None,
         "time_to_first_token": timing.first_token_s,

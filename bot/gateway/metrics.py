@@ -207,8 +207,8 @@ class Metrics(Collector):
         # What failed or was left before is no work of Lantern's own, and a silence before a cut is
         # not either.
         if flight.outcome == "done" and not (flight.attempts or used.left):
-            waited_s = timing.wait_s - timing.until_asked_s
-            self._overhead.add(max(0.0, timing.total_s - waited_s - timing.generation_s))
+            elsewhere_s = timing.queue_s + timing.load_s + timing.answer_s
+            self._overhead.add(max(0.0, timing.total_s - elsewhere_s))
         counts = {
             "input": usage.prompt_tokens,
             "output": usage.completion_tokens,

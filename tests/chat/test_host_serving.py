@@ -1043,6 +1043,22 @@ def test_an_answer_tells_what_was_read_and_written_alone_and_how_it_was_foretold
     ]
 
 
+def test_a_whole_answer_tells_how_long_it_took_and_neither_what_was_read_nor_foretold() -> None:
+    async def noted() -> Any:
+        lab = Lab()
+        lease = lease_of(Wish(QWEN))
+        lease.shares = 2
+        timing = Timing(load_s=2.0, whole_s=13.0)
+        whole = replace(RECEIPT, usage=Usage(1000, 101, 400), timing=timing)
+        lab.serving.remember(HERE, whole, lease, is_first=True)
+        (given,) = lab.host.record_speed.call_args_list
+        return given.args
+
+    record, most, *_ = play(noted())
+    assert record == SpeedRecord(STUDIO, QWEN, 0, 101, 13.0, 0.0)
+    assert (speed_of_answer(record), most) == (Speed(turn_s=13.0), Speed(turn_s=6.5))
+
+
 @pytest.mark.parametrize(
     ("candidate", "timing"), [(HERE, Timing()), (replace(HERE, host=None), RECEIPT.timing)]
 )

@@ -509,23 +509,22 @@ def test_what_was_waited_at_a_host_that_was_left_is_a_part_of_the_wait() -> None
 
 
 @pytest.mark.parametrize(
-    ("fields", "is_stream", "is_first"),
+    ("fields", "is_first"),
     [
-        ({"messages": ["Be calm.", "Why?"]}, True, True),
-        ({"messages": ["Why?", "So.", "Why?"]}, True, False),
-        ({"messages": ["Why?"]}, False, False),
-        ({"prompt": "Why?"}, True, False),
+        ({"messages": ["Be calm.", "Why?"]}, True),
+        ({"messages": ["Why?", "So.", "Why?"]}, False),
+        ({"prompt": "Why?"}, False),
     ],
 )
-def test_only_a_streamed_first_question_tells_how_fast_a_host_reads(
-    fields: dict[str, object], is_stream: bool, is_first: bool
+def test_only_a_first_question_tells_how_fast_a_host_reads(
+    fields: dict[str, object], is_first: bool
 ) -> None:
     async def leased(relay: Relay) -> None:
         relay.lease = double(Lease)
         await answers(relay)
 
     lab = lab_of(HERE, acts=(leased,))
-    play(lab.ask(request_of(fields=fields, is_stream=is_stream)))
+    play(lab.ask(request_of(fields=fields)))
     assert lab.serving.remember.call_args.kwargs == {"is_first": is_first}
 
 
@@ -572,6 +571,22 @@ def test_of_an_answer_that_came_whole_without_pieces_no_seconds_are_told(has_sen
     assert receipt.usage == Usage()
 
 
+def test_of_what_came_as_a_whole_no_part_of_its_seconds_is_told() -> None:
+    async def whole(relay: Relay) -> None:
+        await asyncio.sleep(4.0)
+        relay.last_at = asyncio.get_running_loop().time()
+        relay.has_written = True
+
+    async def asked() -> Receipt:
+        await asyncio.sleep(100.0)
+        return await lab_of(HERE, acts=(whole,)).ask(request_of(is_stream=False))
+
+    timing = play(asked()).timing
+    assert timing == Timing(whole_s=4.0, total_s=4.0)
+    assert (timing.answer_s, timing.wait_s) == (4.0, 0.0)
+    assert Timing(first_token_s=2.0, generation_s=3.0).answer_s == 5.0
+
+
 def test_what_was_heard_of_one_that_failed_does_not_count_for_the_next() -> None:
     async def heard(relay: Relay) -> None:
         relay.heard(1.0)
@@ -580,8 +595,7 @@ def test_what_was_heard_of_one_that_failed_does_not_count_for_the_next() -> None
     async def silent(relay: Relay) -> None:
         relay.has_written = True
 
-    timing = play(lab_of(HERE, THERE, acts=(heard, silent)).ask()).timing
-    assert (timing.first_token_s, timing.generation_s) == (None, 0.0)
+    assert play(lab_of(HERE, THERE, acts=(heard, silent)).ask()).timing == Timing()
 
 
 # --- a restart -----------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ async def test_metrics_count_what_happened_and_show_what_stands(
             await one.journal.wait_for(LoadStarted)
             loop_clock.passes(2.0)
             one.faults.clear("stall_load")
-        await it.ask(CHAT, chat(QWEN.key, max_tokens=4))
+        await it.ask(CHAT, chat(QWEN.key, max_tokens=4, stream=True))
         await it.ask("/admin/models/unload", {"modelKey": QWEN.key})
         it.house.hosts["one"].faults.fail_next_load("no graphics card", times=None)
         await it.ask(CHAT, chat(GEMMA.key))

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from bot.chat.flights import Flight, FlightNews
 from bot.domain.chat import Candidate, Receipt, Timing, Usage
 from bot.domain.errors import StoreUnavailable
+from bot.domain.hosts import Speed
 from bot.domain.ids import HostName, ModelKey, PersonaName, ProviderName, TurnId, UserId
 from bot.gateway import doors, watching
 from bot.gateway.metrics import Metrics
@@ -24,6 +25,7 @@ from bot.gateway.watching import PROGRESS_S
 from bot.policy.keys import ApiKey
 from bot.policy.ratelimit import RateRule
 from bot.sim.journal import PredictionStarted
+from bot.store.fleet_memory import FleetStore
 from bot.store.keys import KeyStore
 from tests.gateway.gate import Gate, Viewer, chat, gate, viewer
 from tests.helpers.house import GEMMA, QWEN, house, sim
@@ -219,6 +221,41 @@ async def test_a_whole_answer_under_way_is_told_as_one_of_which_nothing_is_seen(
             assert (flight["state"], flight["outputTokens"]) == ("answering", None)
             it.house.hosts["one"].faults.clear()
         assert (await seen.until("request.end"))["outputTokens"] > 8
+
+
+async def test_the_seconds_of_a_whole_answer_are_nowhere_told_as_those_of_its_first_word(
+    tmp_path: Path, loop_clock: LoopClock
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
+        one, lantern = it.house.hosts["one"], it.house.lantern
+        await one.preload(QWEN.key)
+        one.faults.stall_after_tokens(4)
+        with capture_logs() as logs:
+            async with asyncio.TaskGroup() as tasks:
+                asking = tasks.create_task(it.ask(CHAT, chat(QWEN.key, max_tokens=8)))
+                await one.journal.wait_for(PredictionStarted)
+                loop_clock.passes(4.0)
+                one.faults.clear("stall_after_tokens")
+            end = await seen.until("request.end")
+        stats: Any = asking.result().json
+        assert stats["stats"] == {
+            "tokens_per_second": 2.0,
+            "time_to_first_token": None,
+            "generation_time": 4.0,
+        }
+        assert "request.first_token" not in seen.kinds
+        assert (end["firstTokenSeconds"], end["tokensPerSecond"]) == (None, None)
+        [line] = [line for line in logs if line["event"] == "request"]
+        assert (line["first_token_s"], line["waited_s"], line["seconds"]) == (None, None, 4.0)
+        samples = (await it.ask("/metrics", method="GET")).body.decode()
+        assert "lantern_time_to_first_token_seconds_count{" not in samples
+        # It was the host that worked.
+        assert "lantern_overhead_seconds_sum 0.0" in samples
+        assert await FleetStore(lantern.database).foretold() == {}
+        [row] = await lantern.database.fetch("SELECT first_token_ms, generation_ms FROM ledger")
+        assert tuple(row) == (None, 0)
+        speed = lantern.fleet.snapshot().hosts[HostName("one")].speeds[ModelKey(QWEN.key)]
+        assert speed == Speed(turn_s=4.0)
 
 
 @pytest.mark.parametrize(

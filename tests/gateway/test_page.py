@@ -101,7 +101,7 @@ async def test_every_part_stands_without_complaint_and_without_scrolling_sideway
     tmp_path: Path, width: int
 ) -> None:
     async with gate(tmp_path, sim("one", QWEN), sim("two", GEMMA, BIG)) as it:
-        await it.ask("/v1/chat/completions", chat(QWEN.key, max_tokens=4))
+        await it.ask("/v1/chat/completions", chat(QWEN.key, max_tokens=4, stream=True))
         async with browser_at(it.base, width) as seen:
             await seen.settled()
             # What was answered before anybody looked is drawn as well.

@@ -29,7 +29,8 @@ async def test_each_request_is_one_line_with_its_figures_and_no_word_of_it(tmp_p
             assert (line["model"], line["arch"]) == (QWEN.key, "qwen3")
             assert line["output_tokens"] == 9
             assert line["input_tokens"] > 0
-            assert line["first_token_s"] >= 0
             assert line["tokens_per_s"] is None or line["tokens_per_s"] > 0
             assert line["request"]
+        assert [line["first_token_s"] is None for line in lines[:2]] == [True, False]
+        assert [line["waited_s"] is None for line in lines[:2]] == [True, False]
         assert secret not in str(logs)
