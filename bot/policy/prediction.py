@@ -85,7 +85,8 @@ class Standing(IntEnum):
 
     IDLE = 0
     BUSY = 1
-    COLD = 2
+    LOADING = 2
+    COLD = 3
 
 
 @value
@@ -369,7 +370,8 @@ def _joining(host: HostSnapshot, model: Model, load: LoadInFlight, now: float) -
     left_s = remaining_s(load, predict_load_s(host, model)[0], now)
     # Not the sum: those the load will serve are among those waiting.
     ahead = max(load.waiters, host.waiting.get(model.key, 0))
-    return _loaded(host, model, ahead, 0.0, left_s, f"loading now: ~{_seconds(left_s)} left")
+    words = f"loading now: ~{_seconds(left_s)} left"
+    return replace(_loaded(host, model, ahead, 0.0, left_s, words), standing=Standing.LOADING)
 
 
 def _loaded(

@@ -49,10 +49,12 @@ LOCAL = "local"
 NOT_MEANT = (_LOCAL_ONLY, _NOT_ITS_TYPE)
 """Why a provider is not asked that would not have been asked either, were it well."""
 TIE_S = 0.25
-"""Predictions closer than this are equal; then idle beats busy beats cold, and weight decides."""
+"""Predictions closer than this are equal; then idle beats busy beats loading beats cold, and weight
+decides."""
 MOVE_S, MOVE_SHARE = 0.5, 0.15
-"""A wait is left for another that is sooner by so much, and by this share of what is left of it:
-predictions are no better than that, and every move may leave a load behind."""
+"""A wait is left for another, and a load under way for one begun anew, that is sooner by so much,
+and by this share of what is left: predictions are no better than that, and every move may leave a
+load behind."""
 LONGEST_S = 86_400.0
 """Beyond a day all predictions are alike; keeps absurd measurements from breaking the order."""
 LOCAL_QUALITY = 5
@@ -141,7 +143,7 @@ def sooner_elsewhere(
     best = next((c for c in same if c.host != here.host), None)
     if best is None or stay_s == math.inf:
         return best
-    return best if best.burden_s + MOVE_S < stay_s * (1.0 - MOVE_SHARE) else None
+    return best if _is_clearly(best.burden_s, stay_s) else None
 
 
 def _prefers_cloud(ask: RouteAsk, providers: Sequence[ProviderSnapshot]) -> bool:
@@ -236,11 +238,27 @@ def _home(
                 else:
                     able.append(_ranked(host, wanted, verdict, ask))
         # Model by model: an alternative that is sooner does not beat the model that was wanted.
-        able.sort()
+        able = _shared_first(sorted(able))
         # AUTO after a named model may find the very same again: its first place counts.
         known = {(candidate.host, candidate.model) for candidate in found}
         found += [one[-1] for one in able if not known or (one[5], one[6]) not in known]
     return found, rejected
+
+
+def _shared_first(ranked: list[Ranked]) -> list[Ranked]:
+    """Hosts by their place, with a load to join before one to begin that is hardly sooner.
+
+    Of two who asked for a cold model the second had it loaded once more, on the host that was free
+    for another model, to be answered a tenth of a second sooner.
+    """
+    load = next((one for one in ranked if one[1] is Standing.LOADING), None)
+    if load is None or ranked[0][1] is not Standing.COLD or _is_clearly(ranked[0][4], load[4]):
+        return ranked
+    return [load, *(one for one in ranked if one is not load)]
+
+
+def _is_clearly(sooner_s: float, later_s: float) -> bool:
+    return sooner_s + MOVE_S < later_s * (1.0 - MOVE_SHARE)
 
 
 def _cloud(

@@ -118,6 +118,32 @@ def test_a_long_queue_makes_a_cold_host_sooner() -> None:
     assert _where(plan_route(hosts, ASK)) == ["cold", "crowded"]
 
 
+@pytest.mark.parametrize(
+    ("load_s", "goes"),
+    # The one under way takes ten seconds more, and its asker's reading stands beside one's own.
+    [(10.0, "loading"), (9.0, "loading"), (7.0, "free"), (11.0, "loading")],
+)
+def test_a_load_under_way_is_joined_unless_one_elsewhere_is_clearly_sooner(
+    load_s: float, goes: str
+) -> None:
+    load = LoadInFlight(QWEN, 0.0, NOW, 10.0)
+    hosts = fleet(
+        host("free", ON_DISK, speeds={QWEN: Speed(load_s=load_s)}),
+        host("loading", ON_DISK, load=load, speeds={QWEN: Speed(load_s=10.0)}),
+    )
+    assert _where(plan_route(hosts, replace(ASK, prompt_tokens=50)))[0] == goes
+
+
+def test_a_load_under_way_does_not_keep_from_what_is_in_memory() -> None:
+    load = LoadInFlight(QWEN, 0.0, NOW, 1.0)
+    hosts = fleet(
+        host("idle", ON_DISK, [instance()]),
+        host("cold", ON_DISK, speeds={QWEN: Speed(load_s=1.0)}),
+        host("loading", ON_DISK, load=load, speeds={QWEN: Speed(load_s=1.0)}),
+    )
+    assert _where(plan_route(hosts, ASK))[0] == "idle"
+
+
 def test_weight_decides_between_equals_and_then_the_name() -> None:
     hosts = fleet(host("b", ON_DISK), host("a", ON_DISK), host("c", ON_DISK, weight=2.0))
     assert _where(plan_route(hosts, ASK)) == ["c", "a", "b"]
