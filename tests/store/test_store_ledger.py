@@ -1,4 +1,5 @@
 import asyncio
+import math
 import shutil
 import tempfile
 from dataclasses import replace
@@ -148,6 +149,43 @@ async def test_a_refusal_tells_when_the_day_is_over_and_only_what_all_share(
         assert answer.refusal
         assert answer.renews_in_s == 13 * 3600 + 45 * 60
         assert {account.payer for account in answer.accounts} == {"all", "provider"}
+
+
+async def test_what_is_held_alone_is_told_as_such_and_no_news(database: Database) -> None:
+    ledger = ledger_of(database, BudgetRules(daily_micro_usd=1000))
+    large = replace(BOOKING, worst_micro_usd=600)
+    number = await booked(ledger, large)
+    held = await ledger.book(large)
+    assert held.refusal
+    assert (held.is_held, held.news) == (True, ())
+    await ledger.settle(settled(number, 600))
+    spent = await ledger.book(large)
+    assert not spent.is_held
+    assert spent.news == (BudgetNews("spent", Account("2026-11-20", 600, 0, 1000)),)
+
+
+async def test_what_no_day_can_pay_is_never_paid_again(database: Database) -> None:
+    ledger = ledger_of(database, BudgetRules(daily_micro_usd=1000))
+    await booked(ledger)
+    told = [
+        (await ledger.book(replace(BOOKING, worst_micro_usd=worst))).renews_in_s
+        for worst in (1000, 1001)
+    ]
+    assert told == [13 * 3600 + 45 * 60, math.inf]
+
+
+async def test_a_refusal_tells_how_long_an_answer_what_is_left_can_pay(database: Database) -> None:
+    ledger = ledger_of(database, BudgetRules(daily_micro_usd=1000))
+    # Ten tokens of an answer for a micro-dollar, and nothing for the prompt.
+    cheap = replace(
+        BOOKING, price=flat_price(0, 100_000, 0), worst_micro_usd=600, answer_tokens=6_000
+    )
+    await booked(ledger, cheap)
+    assert "an answer of 4,000 tokens" in (await ledger.book(cheap)).refusal
+    await booked(ledger, replace(cheap, worst_micro_usd=400))
+    spent = (await ledger.book(cheap)).refusal
+    assert spent
+    assert "an answer of" not in spent
 
 
 async def test_limits_are_kept_apart_by_server_and_person(database: Database) -> None:
