@@ -157,6 +157,8 @@ def application(
         # Here, for a stream sends its headers long before its handler ends.
         headers, caller = response.headers, request.get(CALLER)
         headers["Server"] = SERVER
+        is_anthropic = _is_anthropic(request)
+        headers.update(id_headers(request[REQUEST_ID], is_anthropic=is_anthropic))
         if rules.cors_origins:
             headers.update(cors_headers(request, rules.cors_origins))
         if caller is not None and caller.limits:
@@ -222,11 +224,11 @@ async def _said_alike(request: web.Request, handler: Handler) -> web.StreamRespo
     """Every error in OpenAI's object, with the request's id; never a page of text."""
     number = os.urandom(8).hex()
     request[REQUEST_ID] = number
-    is_anthropic = request.path.startswith("/v1/messages")
+    is_anthropic = _is_anthropic(request)
     try:
-        response = await handler(request)
+        return await handler(request)
     except web.HTTPException as refused:
-        response = _of_router(refused).answer(is_anthropic=is_anthropic)
+        return _of_router(refused).answer(is_anthropic=is_anthropic)
     except asyncio.CancelledError:
         # Not the path itself: it may hold whatever a client wrote.
         resource = request.match_info.route.resource
@@ -237,10 +239,12 @@ async def _said_alike(request: web.Request, handler: Handler) -> web.StreamRespo
         problem = problem_of(error)
         if problem.code == "internal_error":
             _log.exception("request broke", request=number)
-        response = problem.answer(is_anthropic=is_anthropic)
-    if not response.prepared:
-        response.headers.update(id_headers(number, is_anthropic=is_anthropic))
-    return response
+        return problem.answer(is_anthropic=is_anthropic)
+
+
+def _is_anthropic(request: web.Request) -> bool:
+    """Is its path one of Anthropic's own?"""
+    return request.path.startswith("/v1/messages")
 
 
 def _of_router(refused: web.HTTPException) -> Problem:

@@ -103,8 +103,7 @@ class StreamSink:
         self._model = model
         """Of chunks made here: as asked for, until it is known who writes the answer."""
         self._created = created
-        ids = id_headers(number, is_anthropic=form == "messages")
-        self._response = _Response(headers={**SSE_HEADERS, **ids})
+        self._response = _Response(headers=SSE_HEADERS)
         self._has_shown_life = self._has_role = False
         self._is_answering = False
         self._tasks = asyncio.TaskGroup()

@@ -111,6 +111,14 @@ async def half_loaded(it: Gate) -> None:
     await host.until(lambda now: now.load is not None and now.load.fraction >= 0.5)
 
 
+async def test_the_line_of_events_has_a_requests_id_as_every_answer(tmp_path: Path) -> None:
+    async with (
+        gate(tmp_path, sim("one", QWEN)) as it,
+        it.session.get(f"{it.base}/admin/events") as got,
+    ):
+        assert len(got.headers["x-request-id"]) == 16
+
+
 async def test_a_load_moves_at_most_five_times_a_second(
     tmp_path: Path, loop_clock: LoopClock
 ) -> None:
