@@ -395,4 +395,6 @@ async def _parsed(request: web.Request, shape: type[_Body]) -> _Body:
     except ValidationError as wrong:
         first = wrong.errors(include_url=False, include_input=False)[0]
         path = ".".join(_named(first["loc"], fields))
-        raise Problem(422, f"`{path}`: {first['msg']}.", "invalid_value", param=path) from wrong
+        # Its own words alone: pydantic puts "Value error," before those of a validator of ours.
+        said = first.get("ctx", {}).get("error", first["msg"])
+        raise Problem(422, f"`{path}`: {said}.", "invalid_value", param=path) from wrong

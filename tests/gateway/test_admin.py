@@ -349,7 +349,10 @@ async def test_a_drained_host_is_asked_nothing_until_it_is_resumed(tmp_path: Pat
         assert "at the latest in 2 h 00 min" in str(timed.json["message"])
         told = (await got(it, "hosts"))["hosts"][0]
         assert (told["drained"], 7100 < told["drainSecondsLeft"] <= 7200) == (True, True)
-        assert (await it.ask("/admin/hosts/one/drain", {"for": "soon"})).status == 422
+        for never in ("soon", "-1s"):
+            refused = await it.ask("/admin/hosts/one/drain", {"for": never})
+            assert (refused.status, refused.error["param"]) == (422, "for")
+            assert str(refused.error["message"]).startswith("`for`: a duration such as 30s")
 
 
 async def test_a_load_that_only_drained_hosts_could_make_is_refused_alike_however_it_is_ordered(
