@@ -107,16 +107,19 @@ class UnknownName(RequestRefused):
         known: Sequence[str] = (),
         unasked: Sequence[str] = (),
         *,
+        listed: str = "",
         is_unclear: bool = False,
     ) -> None:
         """``known`` is shown where nothing is near; ``unasked`` are hosts that may have it.
 
-        With ``is_unclear`` each of ``nearest`` may be meant.
+        ``listed`` is where a program finds all of them. With ``is_unclear`` each of ``nearest`` may
+        be meant.
         """
         typed = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
         # A typo is mended by one near name; a stranger needs to see what there is.
         shown = ", ".join(f"`{n}`" for n in nearest or known)
         hint = f" {'Nearest' if nearest else 'Known here'}: {shown}." if shown else ""
+        hint = hint or (f" `{listed}` lists them." if listed else "")
         where = " on the hosts that answer" if unasked else ""
         # What only a host that is down has was denied, and something else named in its place.
         rest = f" {', '.join(unasked)} could not be asked, and may have it." if unasked else ""

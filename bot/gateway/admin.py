@@ -293,7 +293,8 @@ class Admin:
         if not known:
             self._built.catalog.any_model(name)
         if name not in known:
-            told = UnknownName("model", name, nearest(name, tuple(known))).user_message
+            near = nearest(name, tuple(known))
+            told = UnknownName("model", name, near, listed="GET /admin/models").user_message
             raise Problem(404, told, "model_not_found", param="modelKey")
         try:
             return self._built.catalog.model(name) if must_chat else ModelKey(name)

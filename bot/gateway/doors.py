@@ -155,16 +155,16 @@ class Doors:
         forwarded = request.headers.getall("X-Forwarded-For", [])
         trusted = self._rules.trusted_proxies
         address = client_address(request.remote or "", forwarded, trusted)
+        host = request.headers.get("Host", "")
+        name = host[:100].encode("ascii", "replace").decode()
         if address is None or not self._is_allowed(address):
             words = (
-                f"{address or 'An address that cannot be told'} may not come in. "
+                f"{address or 'An address that cannot be told'} may not come in to `{name}`. "
                 "`gateway.allow` lists the networks that may."
             )
             raise Problem(403, words, "ip_not_allowed")
         # A name that a foreign page had rebound to this machine would bring that page in.
-        host = request.headers.get("Host", "")
         if not self._is_known_host(host):
-            name = host[:100].encode("ascii", "replace").decode()
             words = f"The Host `{name}` is not known here. Add it to `gateway.host_names`."
             raise Problem(421, words, "ip_not_allowed")
         return address

@@ -17,7 +17,7 @@ from bot.chat.lantern import Lantern
 from bot.chat.planning import FIRST_LOOK_S
 from bot.chat.relayed import RelayRequest, RequestForm
 from bot.domain.chat import Place, Receipt
-from bot.domain.errors import BotError, FailureKind, NoCandidates, UnknownName
+from bot.domain.errors import BotError, FailureKind, NoCandidates
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId
 from bot.domain.personas import Persona
 from bot.gateway.active import ActiveModel
@@ -36,6 +36,7 @@ from bot.gateway.edge import (
 from bot.gateway.errors import Problem, problem_of
 from bot.gateway.kept import KeptAnswers
 from bot.gateway.key_watch import Admit, KeyWatch
+from bot.gateway.models import MODELS, unknown_model
 from bot.gateway.outbound import outbound
 from bot.gateway.shapes import check_shape
 from bot.gateway.sinks import LifePace, StreamSink, WholeSink
@@ -44,7 +45,6 @@ from bot.policy.context import ANSWER_MARK, countable
 from bot.policy.context import widest as widest_estimate
 from bot.policy.fitness import Need, Unfit, unfit, widest, window_room
 from bot.policy.keys import may_ask_for
-from bot.policy.names import nearest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -299,14 +299,23 @@ class Inferring:
             if not keys:
                 self._built.catalog.any_model(name)
             known = keys | self._built.shelf.for_clients().keys()
-            raise UnknownName(
-                "model", name, nearest(name, sorted(filter(caller.may_ask_for, known)))
-            )
+            raise unknown_model(name, filter(caller.may_ask_for, known))
         asked_for = name or str(resolved.model)
         if not caller.may_ask_for(asked_for, resolved.models):
-            words = f"The key `{caller.name}` is not for `{asked_for}`."
-            raise Problem(403, words, "model_not_allowed", param="model")
+            raise _not_for(caller, name, resolved.model)
         return resolved
+
+
+def _not_for(caller: Caller, name: str | None, model: ModelKey) -> Problem:
+    """What is told of a key that is not for the model named, or for what answers where none is."""
+    words = f"The key `{caller.name}` is not for `{name}`."
+    if name is None:
+        what = "every model" if model == AUTO else f"the active one, `{model}`"
+        words = (
+            f"The request names no model, and the key `{caller.name}` is not for {what}. "
+            f"Name one that `{MODELS}` lists."
+        )
+    return Problem(403, words, "model_not_allowed", param="model")
 
 
 async def _read(is_large: bool, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,5 +1,7 @@
 """The fleet's models and personas, as the lists of OpenAI show them; from memory alone."""
 
+from collections.abc import Iterable
+
 from aiohttp import web
 
 from bot.chat.lantern import Lantern
@@ -8,6 +10,9 @@ from bot.domain.hosts import FleetSnapshot, HostSnapshot
 from bot.domain.ids import ModelKey
 from bot.gateway.doors import Caller
 from bot.policy.names import nearest
+
+MODELS = "GET /v1/models"
+"""Where a client finds the names of all it may ask for."""
 
 
 def list_models(built: Lantern, caller: Caller, _name: str = "") -> web.Response:
@@ -23,8 +28,13 @@ def one_model(built: Lantern, caller: Caller, name: str) -> web.Response:
     """
     known = _known(built, caller)
     if name not in known:
-        raise UnknownName("model", name, nearest(name, sorted(known)))
+        raise unknown_model(name, known)
     return web.json_response(known[name])
+
+
+def unknown_model(name: str, known: Iterable[str]) -> UnknownName:
+    """What a client is told that asks for a model which is none of those it may ask for."""
+    return UnknownName("model", name, nearest(name, sorted(known)), listed=MODELS)
 
 
 def _known(built: Lantern, caller: Caller) -> dict[str, dict[str, object]]:

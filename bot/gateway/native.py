@@ -3,12 +3,11 @@
 from aiohttp import web
 
 from bot.chat.lantern import Lantern
-from bot.domain.errors import UnknownName
 from bot.domain.hosts import HostSnapshot, Instance, Model
 from bot.domain.ids import ModelKey
 from bot.gateway.doors import Caller
+from bot.gateway.models import unknown_model
 from bot.policy.fitness import sees
-from bot.policy.names import nearest
 
 Known = tuple[Model, list[Instance]]
 
@@ -27,7 +26,7 @@ def one_v0(built: Lantern, caller: Caller, name: str) -> web.Response:
     """
     rows = _rows(built, caller)
     if name not in rows:
-        raise UnknownName("model", name, nearest(name, sorted(rows)))
+        raise unknown_model(name, rows)
     return web.json_response(_v0(*rows[ModelKey(name)]))
 
 

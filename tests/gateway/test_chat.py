@@ -64,6 +64,16 @@ async def test_unknown_models_paths_and_methods_are_said_alike(tmp_path: Path) -
         assert (unknown.status, unknown.error["code"]) == (404, "model_not_found")
         assert unknown.error["param"] == "model"
         assert QWEN.key in str(unknown.error["message"])
+        # Nothing is near it: where to look.
+        for path, body, where in (
+            ("/v1/chat/completions", chat("foreign"), "GET /v1/models"),
+            ("/v1/models/foreign", None, "GET /v1/models"),
+            ("/api/v0/models/foreign", None, "GET /v1/models"),
+            ("/admin/models/load", {"modelKey": "foreign"}, "GET /admin/models"),
+        ):
+            answer = await it.ask(path, body, method="POST" if body else "GET")
+            words = f"There is no model `foreign`. `{where}` lists them."
+            assert (answer.status, answer.error["message"]) == (404, words)
         nowhere = await it.ask("/v1/nothing", method="GET")
         assert (nowhere.status, nowhere.error["code"]) == (404, "unknown_url")
         wrong = await it.ask("/v1/chat/completions", method="GET")

@@ -224,6 +224,11 @@ async def test_a_key_is_for_the_models_it_names(
             if name not in may_chat:
                 assert (answer.status, answer.error["code"]) == (403, "model_not_allowed")
                 assert answer.error["param"] == "model"
+            if not name and name not in may_chat:
+                assert answer.error["message"] == (
+                    "The request names no model, and the key `narrow` is not for every model. "
+                    "Name one that `GET /v1/models` lists."
+                )
         # No word of a model that is not for it.
         unknown = await it.ask(CHAT, chat("gemma-3-4c"), Authorization=bearer)
         assert (GEMMA.key in str(unknown.error["message"])) is (GEMMA.key in models)
@@ -315,6 +320,11 @@ async def test_other_forwarding_headers_mean_nothing(tmp_path: Path) -> None:
                 "/v1/models", method="GET", Authorization=bearer, **{name: "10.0.0.9"}
             )
             assert (answer.status, answer.error["code"]) == (403, "ip_not_allowed")
+            asked_for = it.base.removeprefix("http://")
+            assert answer.error["message"] == (
+                f"127.0.0.1 may not come in to `{asked_for}`. "
+                "`gateway.allow` lists the networks that may."
+            )
         answer = await it.ask(
             "/v1/models", method="GET", Authorization=bearer, Forwarded="for=10.0.0.9"
         )
