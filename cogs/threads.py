@@ -30,6 +30,7 @@ from cogs._webhooks import Webhooks
 
 NO_THREADS = "Threads belong to text channels; here every message goes on from the last one."
 NOT_ALLOWED = "I may open no thread here: the permission Create Public Threads is missing."
+MUTE = "I may not write in threads here: the permission Send Messages in Threads is missing."
 
 
 class Threads(commands.Cog):
@@ -69,6 +70,9 @@ class Threads(commands.Cog):
         parent = channel.parent if isinstance(channel, discord.Thread) else channel
         if not isinstance(parent, discord.TextChannel):
             raise RequestRefused(NO_THREADS)
+        # One was opened, and promised to be answered in, in which nothing was ever said.
+        if not parent.permissions_for(parent.guild.me).send_messages_in_threads:
+            raise RequestRefused(MUTE)
         rules, place = self._access.rules, place_of(interaction)
         asker, rights = rules.asker(interaction.client, interaction), rules.rights(interaction)
         if message is not None:
@@ -131,7 +135,10 @@ class Threads(commands.Cog):
         name = interaction.user.display_name
         # Nobody sees what was written beside a command: the answer would stand there alone.
         asked = "\n> ".join(harmless(text).splitlines())
-        await channel.send(f"> {asked}\n— {harmless(name)}"[:LIMIT], suppress_embeds=True)
+        try:
+            await channel.send(f"> {asked}\n— {harmless(name)}"[:LIMIT], suppress_embeds=True)
+        except discord.Forbidden as error:
+            raise RequestRefused(MUTE) from error
         request = TurnRequest(asker.user, name, place, text, asker=asker)
         hook = self._webhooks.at(self._client, thread)
         transport = Transport(channel, self._pacers, hook=hook)

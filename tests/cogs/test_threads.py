@@ -157,6 +157,19 @@ async def test_where_no_thread_can_be_opened_it_says_why() -> None:
         await hall.open()
 
 
+async def test_where_nothing_may_be_written_in_threads_none_is_opened() -> None:
+    hall = Hall()
+    hall.channel.permissions_for.return_value = discord.Permissions(create_public_threads=True)
+    with pytest.raises(BotError, match="Send Messages in Threads"):
+        await hall.open(message="hello")
+    hall.channel.create_thread.assert_not_awaited()
+    hall = Hall()
+    hall.inside.send.side_effect = http_error(403, 50013)
+    with pytest.raises(BotError, match="Send Messages in Threads"):
+        await hall.open(message="hello")
+    assert hall.turns.requests == []
+
+
 async def test_somebody_who_could_not_be_added_finds_the_thread_all_the_same() -> None:
     hall = Hall()
     hall.thread.add_user.side_effect = http_error(403, 50013)
