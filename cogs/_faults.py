@@ -34,6 +34,7 @@ _GONE = frozenset({
 _UNKNOWN_MESSAGE = 10008
 _EXPIRED = frozenset({10015, 50027})  # unknown webhook, invalid webhook token
 _ARCHIVED = 50083
+_LOCKED = 160005
 
 BROKEN = "❌ Something went wrong inside Lantern; it is logged. Nothing was changed."
 OUTDATED = (
@@ -59,6 +60,8 @@ class DiscordFault(Enum):
     """The interaction's fifteen minutes are over: go on by plain message edits."""
     ARCHIVED = "archived"
     """The thread was archived: its messages cannot be edited, a new one opens it again."""
+    LOCKED = "locked"
+    """A moderator closed the thread: nothing may be written there until it is opened again."""
     REFUSED = "refused"
     """Discord will never take this very content."""
     LEAVING = "leaving"
@@ -75,6 +78,8 @@ def fault_of(error: BaseException) -> DiscordFault:
         return DiscordFault.PASSING
     if error.code == _ARCHIVED:
         return DiscordFault.ARCHIVED
+    if error.code == _LOCKED:
+        return DiscordFault.LOCKED
     # An interaction's ended token comes as a bare HTTPException with 401, never as NotFound.
     if error.code in _EXPIRED or error.status == 401:
         return DiscordFault.EXPIRED

@@ -202,7 +202,7 @@ class Writer:
         denied_tries: int = MAX_TRIES,
         showing: Callable[[], object] | None = None,
     ) -> None:
-        """``denied_tries`` are made of an edit that is not permitted; ``showing`` precedes each."""
+        """``denied_tries`` are made where we may not write any more; ``showing`` precedes each."""
         self.is_visible = False
         """Has a message been given something to show?"""
         self._view = view
@@ -372,6 +372,10 @@ class Writer:
         if fault is DiscordFault.PASSING:
             tries = MAX_TRIES if self._view.is_over else inf
         elif fault is DiscordFault.DENIED and step.message_id is not None:
+            tries = self._denied_tries
+        elif fault is DiscordFault.LOCKED and self.is_visible:
+            # In place of one that was archived: half an answer stood in the thread for ever, with a
+            # Stop that stopped nothing, though it was open again three seconds later.
             tries = self._denied_tries
         if fault is DiscordFault.PASSING and self._view.is_over and not self._tries_last:
             # Those of earlier words are none of theirs: a burst that began in mid-stream had them

@@ -248,6 +248,7 @@ def test_any_other_trouble_of_an_interaction_is_the_writers_to_judge() -> None:
         (http_error(404, 10062), DiscordFault.GONE),
         (http_error(400, 40060), DiscordFault.GONE),
         (http_error(400, 50083), DiscordFault.ARCHIVED),
+        (http_error(403, 160005), DiscordFault.LOCKED),
         (http_error(401, 50027), DiscordFault.EXPIRED),
         (http_error(400, 50035), DiscordFault.REFUSED),
         (http_error(400, 50006), DiscordFault.REFUSED),

@@ -327,6 +327,29 @@ def test_an_archived_thread_gets_a_new_message_in_place_of_the_old() -> None:
     assert len(paper.texts) == 1
 
 
+@pytest.mark.parametrize("locked_for", [1, 3, MAX_TRIES - 1])
+def test_an_answer_in_a_thread_that_is_closed_and_opened_again_is_shown_whole(
+    locked_for: int,
+) -> None:
+    locked = [http_error(403, 160005) for _ in range(locked_for)]
+    paper = PaperTransport(faults=[None, http_error(400, 50083), *locked])
+    assert written(30, 20.0, paper) == "shown"
+    (text,) = paper.texts
+    assert "word29" in text
+
+
+def test_an_answer_in_a_thread_that_stays_closed_is_left_to_the_next_start() -> None:
+    locked = [http_error(403, 160005) for _ in range(MAX_TRIES)]
+    paper = PaperTransport(faults=[None, http_error(400, 50083), *locked])
+    assert written(30, 20.0, paper) == "given up"
+
+
+def test_where_nothing_was_shown_yet_a_closed_thread_is_told_at_once() -> None:
+    paper = PaperTransport(faults=[http_error(403, 160005)])
+    assert written(1, 20.0, paper) == "gone"
+    assert len(paper.calls) == 1
+
+
 def test_what_takes_an_archived_ones_place_comes_before_the_message_that_follows_it() -> None:
     paper = PaperTransport()
 
