@@ -277,12 +277,18 @@ async def show_usage(loaded: Loaded, period: ReportPeriod, by: By, *, as_json: b
     Raises:
         BotError: there is no database.
     """
+    from bot.gateway.usage import key_names
+
     # Beside a service whose database stands elsewhere, it told of zero dollars, and exited with 0.
     if not is_made(loaded.database_path):
         words = "Give --config or LANTERN_CONFIG of the Lantern you mean, or set storage.url."
         raise BotError(f"There is no database at {loaded.database_path.absolute()}. {words}")
     async with built_from(loaded, settle_s=0.0, leaves_nothing=True) as built:
         report = await built.usage.report(period, "all", UserId(""), None, by)
+        # The ledger knows people by hashes alone, but a key's name is told everywhere.
+        names = await key_names(built) if by == "user" else {}
+        lines = tuple(replace(line, name=names.get(line.name, line.name)) for line in report.lines)
+        report = replace(report, lines=lines)
     if as_json:
         print_json(asdict(report))
     else:

@@ -44,7 +44,7 @@ async def usage_report(built: Lantern, request: web.Request) -> Object:
         raise Problem(422, f"`since`: {wrong}.", "invalid_value", param="since") from wrong
     lines = list(report.lines)
     if by == "key":
-        lines = _by_key(lines, await _names(built))
+        lines = _by_key(lines, await key_names(built))
     saved = report.avoided_micro_usd
     return {
         "since": report.period.first,
@@ -60,7 +60,7 @@ async def usage_report(built: Lantern, request: web.Request) -> Object:
 async def key_objects(built: Lantern) -> list[Object]:
     """Every key, without what opens a door, with what it used today."""
     report = await built.usage.report("today", "all", UserId(""), None, "user")
-    names = {name: hash_ for hash_, name in (await _names(built)).items()}
+    names = {name: hash_ for hash_, name in (await key_names(built)).items()}
     spent = {line.name: line for line in report.lines}
     found: list[Object] = []
     for key in await KeyStore(built.database).all():
@@ -76,7 +76,7 @@ async def key_objects(built: Lantern) -> list[Object]:
     return found
 
 
-async def _names(built: Lantern) -> dict[str, str]:
+async def key_names(built: Lantern) -> dict[str, str]:
     """Keys, also revoked ones, by the hashes under which the ledger knows them."""
     names = await KeyStore(built.database).names()
     callers = [Caller(name) for name in (*names, "loopback")]

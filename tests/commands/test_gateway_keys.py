@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from bot.commands.keys import FIRST_KEY, add_key, drawn_key, list_keys, revoke_key
+from bot.commands.once import built_from, show_usage
+from bot.domain.chat import Receipt, Usage
 from bot.domain.errors import RequestRefused, UnknownName
+from bot.domain.ids import HostName, ModelKey, PersonaName, TurnId, UserId
 from bot.policy.keys import LENGTH
 from bot.settings import Loaded, load_settings
 
@@ -167,3 +170,21 @@ async def test_names_are_as_long_as_they_may_be(
     for name in ("a", "b" * 64, "ada's laptop é"):
         await made(tmp_path, name)
         assert json.loads(capsys.readouterr().out)["name"] == name
+
+
+async def test_usage_names_keys_also_revoked_ones_and_nobody_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await made(tmp_path)
+    receipt = Receipt(PersonaName("p"), ModelKey("m"), HostName("one"), usage=Usage(1, 2))
+    users = ("gateway:editor", "gateway:loopback", "ada")
+    async with built_from(loaded(tmp_path), settle_s=0.0) as built:
+        for user in users:
+            built.usage.note(TurnId(user), UserId(user), None, receipt, has_text=True)
+    await revoke_key(loaded(tmp_path), "editor")
+    capsys.readouterr()
+    await show_usage(loaded(tmp_path), "today", "user", as_json=True)
+    names = {line["name"] for line in json.loads(capsys.readouterr().out)["lines"]}
+    assert names > {"editor", "loopback"}
+    assert len(names) == 3
+    assert "ada" not in names
