@@ -18,6 +18,7 @@ from bot.commands.once import EXIT_CONFIG, EXIT_FAILED
 from bot.domain.errors import (
     BotError,
     ConfigError,
+    DatabaseFault,
     NoCandidates,
     RequestRefused,
     StoreUnusable,
@@ -87,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         is_lasting = isinstance(failed, ConfigError | AlreadyRunning | StoreUnusable)
         screen, style = once.terminal(stderr=True), "bold red" if is_lasting else "red"
         if isinstance(failed, ConfigError):
-            screen.line("Lantern cannot start with this configuration:", style)
+            is_stored = isinstance(failed, DatabaseFault)
+            what = "use its database" if is_stored else "start with this configuration"
+            screen.line(f"Lantern cannot {what}:", style)
             for fault in failed.faults:
                 screen.line(f"  • {fault}")
         else:

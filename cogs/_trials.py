@@ -70,6 +70,8 @@ class Trial:
         locale: object = None,
     ) -> None:
         self._locale = locale
+        # Below a German line stood an English question, and mostly an English answer.
+        self._sample = told(SAMPLE, locale)
         self._personas = lantern.personas
         self._acts = lantern.acts
         self._switch = lantern.switch
@@ -133,7 +135,7 @@ class Trial:
         try:
             # A question like any other: by the limits of whoever asks, and counted.
             asker = self._access.take(interaction.client, interaction)
-            request = TurnRequest(asker.user, "", place_of(interaction), SAMPLE, asker=asker)
+            request = TurnRequest(asker.user, "", place_of(interaction), self._sample, asker=asker)
             async with asyncio.timeout(None) as self._answering:
                 # Saved while this looked the limits up, it was asked all the same, and its answer
                 # written over the word that it was saved.
@@ -156,7 +158,9 @@ class Trial:
         text, status, last_s, loop = "", "…", 0.0, asyncio.get_running_loop()
         user, place = request.user, request.place
         editor = Editor(user, is_admin=False)
-        async with self._personas.preview(self._sheet.persona, place, editor) as events:
+        async with self._personas.preview(
+            self._sheet.persona, place, editor, self._sample
+        ) as events:
             async for event in events:
                 match event:
                     case TextDelta(text=more):
@@ -183,7 +187,9 @@ class Trial:
         quoted = shown.replace("\n", "\n> ")
         unknown = (told(note, self._locale) for note in self._sheet.unknown)
         small = "".join(f"\n-# {note}" for note in (*self._notes, *unknown))
-        head = told(f"**{name}** is not saved yet. Asked “{SAMPLE}”, it answers:", self._locale)
+        head = told(
+            f"**{name}** is not saved yet. Asked “{self._sample}”, it answers:", self._locale
+        )
         return f"{head}\n> {quoted or '…'}{small}"[:LIMIT]
 
     async def press(self, interaction: discord.Interaction[Any], act: str, editor: Editor) -> None:

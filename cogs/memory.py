@@ -10,7 +10,14 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.chat.history import MOST_EXPORTED, answers_to, asked_text, exported, kept_here
+from bot.chat.history import (
+    MOST_EXPORTED,
+    NOTHING_KEPT,
+    answers_to,
+    asked_text,
+    exported,
+    kept_here,
+)
 from bot.chat.lantern import Lantern
 from bot.chat.words import counted
 from bot.domain.chat import Quote, Turn
@@ -75,7 +82,10 @@ class Memory(commands.Cog):
         """JSON; packed where Discord would not take it."""
         await interaction.response.defer(ephemeral=True, thinking=True)
         user = user_id(interaction.user)
-        count, data = await exported(self._lantern, user)
+        if (export := await exported(self._lantern, user)) is None:
+            await say(interaction, NOTHING_KEPT)
+            return
+        count, data = export
         name, limit = "lantern-history.json", interaction.filesize_limit
         if len(data) > limit:
             packed = io.BytesIO()
@@ -108,11 +118,12 @@ class Memory(commands.Cog):
         running = await self._people.running(user)
         self._replies.strip(running)
         await self._turns.end(running, ENDED)
-        count, shown = await self._people.forget(user)
+        gone = await self._people.forget(user)
         await self._replies.pings.choose(user, is_on=False)
-        await say(interaction, FORGOTTEN.format(questions=counted(count, "question")))
+        done = FORGOTTEN.format(questions=counted(gone.questions, "question"))
+        await say(interaction, NOTHING_KEPT if gone.is_nothing else done)
         # Their buttons would say that the answer is not stored any more, to whoever presses.
-        self._forgotten.take(shown)
+        self._forgotten.take(gone.shown)
 
     @app_commands.command(description="Have me remember a short fact about you")
     @app_commands.describe(fact="Told to whoever answers you, such as: I write Python 3.11")

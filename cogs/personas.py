@@ -148,7 +148,6 @@ class PersonasCog(
     ) -> None:
         """Reads the file, and keeps what it holds."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        self._access.take(interaction.client, interaction)
         # Judged by what Discord says of it, before a byte is fetched.
         if file.size > MAX_FILE_BYTES:
             size, most = size_words(file.size), size_words(MAX_FILE_BYTES)

@@ -266,7 +266,7 @@ class Catalog:
             return ModelKey(resolve("model", name, known, tuple(self.unasked())))
         except UnknownName:
             # With every host away nobody knows what they have: `There is no model` was a lie then.
-            if not (reasons := self.outage()):
+            if not name.strip() or not (reasons := self.outage()):
                 raise
             # Read by a whole channel where somebody switched: no host's own words in it.
             key = ModelKey(name)

@@ -13,8 +13,14 @@ from bot.policy.privacy import origin_of_fact, stays_here, to_look_up
 MOST_EXPORTED = 20_000
 
 
-async def exported(lantern: Lantern, user: UserId) -> tuple[int, bytes]:
-    """How many questions of somebody there are, and all of them with answers and facts as JSON."""
+NOTHING_KEPT = "I keep no question and no fact of yours."
+
+
+async def exported(lantern: Lantern, user: UserId) -> tuple[int, bytes] | None:
+    """How many questions of somebody there are, and all of them with answers and facts as JSON.
+
+    None where neither a question nor a fact is kept.
+    """
     questions: list[dict[str, object]] = []
     for question in reversed(await lantern.people.said(user, MOST_EXPORTED)):
         if not (answers := await answers_to(lantern, question)):
@@ -33,6 +39,8 @@ async def exported(lantern: Lantern, user: UserId) -> tuple[int, bytes]:
             }
         )
     facts = [fact.said.text for fact in await lantern.people.facts(user)]
+    if not questions and not facts:
+        return None
     whole = {"user": user, "questions": questions, "facts": facts}
     return len(questions), json.dumps(whole, ensure_ascii=False, indent=1).encode()
 

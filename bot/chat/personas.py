@@ -25,7 +25,7 @@ from bot.domain.events import Finished, TurnEvent
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Made, Persona, PersonaScope
 from bot.domain.values import value
-from bot.policy.names import shown_name
+from bot.policy.names import one_line, shown_name
 from bot.policy.personas import (
     MOST,
     Editor,
@@ -350,7 +350,7 @@ class Personas:
     # --- trying ----------------------------------------------------------------------------
 
     def preview(
-        self, persona: Persona, place: Place, editor: Editor
+        self, persona: Persona, place: Place, editor: Editor, question: str = SAMPLE
     ) -> AbstractAsyncContextManager[AsyncIterator[TurnEvent]]:
         """A persona's first answer, as events; none of it is stored or leaves the LAN.
 
@@ -370,7 +370,7 @@ class Personas:
             asking = Asking(
                 Resolved(tried, "", tried.model, "", is_named=False),
                 (),
-                TurnRequest(editor.user, "you", place, SAMPLE),
+                TurnRequest(editor.user, "you", place, question),
                 home,
                 judge,
                 editor.user,
@@ -392,7 +392,7 @@ def persona_lines(
     ``tell`` says our own words in the reader's language; those of its maker stay as they are.
     """
     character = persona.character
-    names = (character.name, shown_name(persona.name))
+    names = (one_line(character.name), shown_name(persona.name))
     entries = len(character.book.entries)
     facts = {
         "Model": ", then ".join(f"`{key}`" for key in (persona.model, *persona.alternatives)),

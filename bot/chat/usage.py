@@ -35,7 +35,10 @@ class UsageReport:
     providers: tuple[UsageLine, ...]
     """What each provider answered and was paid."""
     limits: tuple[Account, ...]
-    """Everybody's account of today and of this month, then the limits of whomever it is for."""
+    """Everybody's account of today and of this month, then the limits of whomever it is for.
+
+    None where the period is over.
+    """
     avoided_micro_usd: int | None
     """What the cheapest configured provider would have charged for the free turns."""
     avoided_by: ProviderName | None
@@ -158,7 +161,9 @@ class UsageTracker:
         place = server if whose == "server" else None
         totals = await self._ledger.report(span, user=name, server=place)
         clouds = await self._ledger.report(span, "answered_by", user=name, server=place)
-        accounts = await self._ledger.accounts(server=place, user=name or "")
+        # Of today and this month: below another month's figures they read as that month's.
+        runs = span.first <= today <= span.last
+        accounts = await self._ledger.accounts(server=place, user=name or "") if runs else ()
         lines = await self._ledger.report(span, by, user=name, server=place)
         total = totals[0] if totals else UsageLine("")
         cheapest = await self._providers.cheapest()

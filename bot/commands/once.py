@@ -53,6 +53,11 @@ GIVEN_UP = (
     "Given up: the host is told to end the load, where it takes that word. `lantern hosts` shows "
     "what is in memory."
 )
+LOOKS_BESIDE_GUEST = (
+    "A chat or another command uses this database. This command owns nothing beside it: what that "
+    "one loaded is called foreign here, and what is loaded from here is that one's. A chat unloads "
+    "both by /fleet unload; once it has ended, `lantern unload` does."
+)
 CHATS_BESIDE = (
     "Another Lantern uses this database: terminal chats on it share one conversation, and what "
     "that one loaded is called foreign here."
@@ -60,36 +65,36 @@ CHATS_BESIDE = (
 
 
 @contextmanager
-def place_of(database: Path, *, only_looks: bool) -> Generator[tuple[Path, bool]]:
-    """Where a command may open a database, and whether no Lantern runs on it meanwhile.
+def place_of(database: Path, *, only_looks: bool) -> Generator[tuple[Path, AlreadyRunning | None]]:
+    """Where a command may open a database, and which Lantern runs on it meanwhile.
 
     Raises:
         BotError: an older Lantern runs on it, and would find it changed under its feet.
     """
     with ExitStack() as stack:
-        is_alone = True
+        beside = None
         try:
             stack.enter_context(instance_lock(database, is_guest=True))
-        except AlreadyRunning:
-            is_alone = False
+        except AlreadyRunning as running:
+            beside = running
         if missing_migrations(database):
             # A look between an update and the restart brought the database to a schema that the
             # Lantern which ran on it refused when the update was taken back.
             if only_looks:
                 database = stack.enter_context(copied(database))
-            elif not is_alone:
+            elif beside is not None:
                 raise BotError(
                     f"An older Lantern is running on {database}, and this command would bring it "
                     "to a schema which that one does not know. Restart that one first."
                 )
-        yield database, is_alone
+        yield database, beside
 
 
 @asynccontextmanager
 async def built_from(
     loaded: Loaded,
     settle_s: float = SETTLE_S,
-    beside: str = LOOKS_BESIDE,
+    beside: str = "",
     *,
     leaves_nothing: bool = False,
     is_apart: bool = False,
@@ -101,7 +106,7 @@ async def built_from(
     Args:
         loaded: the settings.
         settle_s: how many seconds to wait for the hosts.
-        beside: what is said beside a running Lantern.
+        beside: what is said beside a running Lantern; else what becomes of loads beside it.
         leaves_nothing: no database is made where there is none.
         is_apart: the database is left alone, whether or not there is one.
 
@@ -118,10 +123,14 @@ async def built_from(
         else:
             # Without the lock nothing is owned: the running Lantern's models are not unloaded, its
             # turns not closed as interrupted (ADR 6).
-            database, is_owner = stack.enter_context(place_of(database, only_looks=leaves_nothing))
+            held = stack.enter_context(place_of(database, only_looks=leaves_nothing))
+            database, is_owner = held[0], held[1] is None
             # A command that only looks owns nothing anyway.
             if is_beside := not (is_owner or leaves_nothing):
-                terminal(stderr=True).line(beside, "yellow")
+                # Of a chat or a command beside it was said to unload by `/fleet` or its page.
+                is_guest = held[1] is not None and held[1].guest is not None
+                words = beside or (LOOKS_BESIDE_GUEST if is_guest else LOOKS_BESIDE)
+                terminal(stderr=True).line(words, "yellow")
         async with lantern(replace(plan_from(loaded, is_owner=is_owner), database=database)) as it:
             if is_beside and (words := await changed_hosts_text(loaded, it)):
                 terminal(stderr=True).line(words, "yellow")

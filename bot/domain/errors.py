@@ -84,6 +84,10 @@ class ConfigError(BotError):
         self.faults = tuple(faults)
 
 
+class DatabaseFault(ConfigError):
+    """The database may not be opened where the settings have it: told of as a fault of its own."""
+
+
 class RequestRefused(BotError):
     """The asker's doing: shown to them, never retried."""
 
@@ -126,6 +130,8 @@ class UnknownName(RequestRefused):
         if is_unclear:
             # "There is no model `qwen3`" was said beside two that a part of the name finds.
             super().__init__(f"`{typed}` fits more than one {kind}: {shown}. Say more of it.")
+        elif not name:
+            super().__init__(f"Say which {kind}: its name is empty.{hint}")
         else:
             super().__init__(f"There is no {kind} `{typed}`{where}.{hint}{rest}")
         self.kind = kind

@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 from filelock import FileLock, Timeout
 
-from bot.domain.errors import BotError, ConfigError
+from bot.domain.errors import BotError, DatabaseFault
 
 _log = structlog.get_logger(__name__)
 
@@ -52,11 +52,11 @@ def check_place(database_path: Path) -> None:
     said that the disk had failed, of a folder that may not be written each said something else.
 
     Raises:
-        ConfigError: it cannot be used there; says why, and what its owner can do.
+        DatabaseFault: it cannot be used there; says why, and what its owner can do.
     """
     if os.path.isdir(database_path):
         words = "is a folder, which Docker makes of a file that is not there"
-        raise ConfigError(
+        raise DatabaseFault(
             [f"The database {database_path} {words}. Move it away or check storage.url."]
         )
     for file in (*files_of(database_path), lock_beside(database_path)):
@@ -66,29 +66,29 @@ def check_place(database_path: Path) -> None:
     folder = _nearest_folder(database_path)
     said = f"The database {database_path} cannot be "
     if not os.path.isdir(folder):
-        raise ConfigError([f"{said}made: {folder} is no folder. Check storage.url."])
+        raise DatabaseFault([f"{said}made: {folder} is no folder. Check storage.url."])
     home = database_path.absolute().parent
     # A mistyped address was made, folder by folder, and an empty Lantern began there.
     if folder not in (home, home.parent):
         words = f"there is no folder {home.parent}. Make it, or check storage.url."
-        raise ConfigError([f"{said}made: {words}"])
+        raise DatabaseFault([f"{said}made: {words}"])
     if not os.access(folder, os.W_OK | os.X_OK):
         said += "used" if os.path.exists(database_path) else "made"
         words = f"{said}: its folder {folder} may not be written."
-        raise ConfigError([f"{words} Let Lantern write it, or check storage.url."])
+        raise DatabaseFault([f"{words} Let Lantern write it, or check storage.url."])
 
 
 def check_entry(database_path: Path) -> None:
     """Passes where it can be seen whether there is a database. Blocking.
 
     Raises:
-        ConfigError: a folder above it may not be entered: what is in it looks as if it were not.
+        DatabaseFault: a folder above it may not be entered: what is in it looks as if it were not.
     """
     folder = _nearest_folder(database_path)
     if os.path.exists(database_path) or not os.path.isdir(folder) or os.access(folder, os.X_OK):
         return
     owner = _owner_of(folder)
-    raise ConfigError(
+    raise DatabaseFault(
         [
             f"The database {database_path} cannot be looked at: permission denied. {folder} may "
             f"not be entered and belongs to {owner}. Run this as {owner} (sudo -u {owner} …), or "
@@ -111,19 +111,19 @@ def _owner_of(file: Path) -> str:
         return f"user {file.stat().st_uid}"
 
 
-def _not_ours(file: Path, database_path: Path) -> ConfigError:
+def _not_ours(file: Path, database_path: Path) -> DatabaseFault:
     """One of a database's files is: says whose, and the command that mends it and the others."""
     owner, lock = _owner_of(file), lock_beside(database_path)
     what = {database_path: "database", lock: "lock"}.get(file, "database's")
     told = f"The {what} {file} may not be read and written: it belongs to {owner}"
     if os.name != "posix":
-        return ConfigError([f"{told}. Let Lantern read and write it, or check storage.url."])
+        return DatabaseFault([f"{told}. Let Lantern read and write it, or check storage.url."])
     # One run with sudo leaves several, and whoever mended one met the next. Named one by one: a
     # shell finds none by `*` in a folder that it may not enter. The numbers are ours, not the
     # reader's: an administrator reads what a service says, whose user has a name only as it runs.
     found = [each for each in (*files_of(database_path), lock) if _is_denied(each)]
     files = shlex.join(map(str, found))
-    return ConfigError(
+    return DatabaseFault(
         [
             f"{told}, as after one run with sudo. Run Lantern as {owner}, or give it to the user "
             f"it runs as: sudo chown {os.geteuid()}:{os.getegid()} {files} && "
@@ -157,7 +157,7 @@ def is_locked(database_path: Path) -> bool:
     try:
         with instance_lock(database_path, is_guest=True):
             return False
-    except (AlreadyRunning, ConfigError) as error:
+    except (AlreadyRunning, DatabaseFault) as error:
         return isinstance(error, AlreadyRunning)
 
 
@@ -174,20 +174,20 @@ def instance_lock(database_path: Path, *, is_guest: bool = False) -> Generator[P
 
     Raises:
         AlreadyRunning: another process, or another block of this one, holds it.
-        ConfigError: no lock can be made there, or no database used.
+        DatabaseFault: no lock can be made there, or no database used.
     """
     database_path = database_path.resolve()
     check_place(database_path)
     lock_file = lock_beside(database_path)
     # No soft lock where the file system knows none: a killed Lantern would leave that one behind.
-    lock = FileLock(lock_file, blocking=False, fallback_to_soft=False)
+    lock = FileLock(lock_file, mode=0o600, blocking=False, fallback_to_soft=False)
     try:
         _make_lock(lock_file, database_path)
         lock.acquire()
     except Timeout as held:
         # Some file systems (/proc) refuse a new file as if somebody held it.
         if not lock_file.exists():
-            raise ConfigError(
+            raise DatabaseFault(
                 [f"The lock {lock_file} cannot be made. Check storage.url."]
             ) from held
         raise AlreadyRunning(
@@ -196,7 +196,7 @@ def instance_lock(database_path: Path, *, is_guest: bool = False) -> Generator[P
             _guest_in(lock_file),
         ) from held
     except OSError as error:
-        raise ConfigError(
+        raise DatabaseFault(
             [f"The lock {lock_file} cannot be made: {error.strerror}. Check storage.url."]
         ) from error
     try:
@@ -228,7 +228,7 @@ def sole_load(database_path: Path, address: str) -> Generator[bool]:
     database_path = database_path.resolve()
     where = re.sub(r"[^\w.-]", "_", address)
     lock_file = database_path.with_name(f"{database_path.name}.load-{where}.lock")
-    lock = FileLock(lock_file, blocking=False, fallback_to_soft=False)
+    lock = FileLock(lock_file, mode=0o600, blocking=False, fallback_to_soft=False)
     is_sole = True
     try:
         _make_lock(lock_file, database_path)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 
 import structlog
 
-from bot.domain.errors import ConfigError, StoreUnavailable, StoreUnusable
+from bot.domain.errors import DatabaseFault, StoreUnavailable, StoreUnusable
 from bot.process.lock import check_place, files_of
 from bot.store.faults import DAMAGED, FULL, MAKE_ROOM, translated
 from bot.store.migrate import checked_version, migrations
@@ -34,7 +34,7 @@ def look_at(path: Path) -> int:
         How many migrations the next start will make; 0 where there is no database yet.
 
     Raises:
-        ConfigError: it is not ours to use there, or newer or another program's.
+        DatabaseFault: it is not ours to use there, or newer or another program's.
         StoreUnusable: it is damaged, or may not be opened.
         StoreUnavailable: it cannot be read now.
     """
@@ -71,7 +71,7 @@ def missing_migrations(path: Path) -> int:
     """How many migrations the next start will make; 0 where there is no database yet. Blocking.
 
     Raises:
-        ConfigError: it is not ours to use there, or newer or another program's.
+        DatabaseFault: it is not ours to use there, or newer or another program's.
         StoreUnavailable: it cannot be read now.
     """
     check_place(path)
@@ -99,7 +99,7 @@ def make_file(path: Path) -> None:
     """Makes an empty database's file, and its folder, where there is none. Blocking.
 
     Raises:
-        ConfigError: it cannot be made, or is not ours to use.
+        DatabaseFault: it cannot be made, or is not ours to use.
     """
     check_place(path)
     try:
@@ -108,7 +108,7 @@ def make_file(path: Path) -> None:
             # What people said is nobody else's business on a shared machine.
             path.touch(mode=0o600)
     except OSError as error:
-        raise ConfigError(
+        raise DatabaseFault(
             [f"The database {path} cannot be made: {error.strerror}. Check storage.url."]
         ) from error
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 
-from bot.domain.errors import Bug, ConfigError
+from bot.domain.errors import Bug, DatabaseFault
 
 APPLICATION_ID = 0x4C4E5452
 """``LNTR``, written by the first migration."""
@@ -48,7 +48,7 @@ def checked_version(connection: sqlite3.Connection, known: int, where: str) -> i
     """The schema version of a database that this Lantern may use; 0 of a new one.
 
     Raises:
-        ConfigError: the database is newer than this Lantern, or another program's.
+        DatabaseFault: the database is newer than this Lantern, or another program's.
     """
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     # Version 0 is a new file, or another program's that has tables of its own already. Asked
@@ -58,14 +58,14 @@ def checked_version(connection: sqlite3.Connection, known: int, where: str) -> i
     else:
         is_ours = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if not is_ours:
-        raise ConfigError(
+        raise DatabaseFault(
             [
                 f"The database {where} belongs to another program. "
                 "Give Lantern a file of its own (storage.url)."
             ]
         )
     if version > known:
-        raise ConfigError(
+        raise DatabaseFault(
             [
                 f"The database {where} has schema {version}, but this Lantern knows only up to "
                 f"{known}: it was used by a newer Lantern. Install that one again, or go "

@@ -71,6 +71,21 @@ class Fact:
     said: Quote
 
 
+@value
+class Forgotten:
+    """What was deleted of a person."""
+
+    questions: int
+    facts: int
+    shown: tuple[tuple[str, str], ...]
+    """Where the newest answers end: channel and message."""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Neither a question nor a fact was there."""
+        return not (self.questions or self.facts)
+
+
 @dataclass(eq=False, slots=True)
 class PeopleStore:
     """Keeps facts and takes words away. Each method raises ``StoreUnavailable`` alone."""
@@ -113,23 +128,21 @@ class PeopleStore:
         """What is being answered to somebody's questions."""
         return tuple(TurnId(row["id"]) for row in await self.database.fetch(_RUNNING, (user,)))
 
-    async def forget(self, user: UserId) -> tuple[int, tuple[tuple[str, str], ...]]:
-        """Delete a person's questions with their answers, files, facts, and words quoted by others.
+    async def forget(self, user: UserId) -> Forgotten:
+        """Delete a person's questions with answers and files, facts, and words quoted by others."""
 
-        Returns:
-            How many questions there were, and where the newest answers end: channel and message.
-        """
-
-        def change(connection: sqlite3.Connection) -> tuple[int, tuple[tuple[str, str], ...]]:
+        def change(connection: sqlite3.Connection) -> Forgotten:
             every = {"user": user, "conversation": None, "most": -1}
             count = len(connection.execute(_SAID, every).fetchall())
             shown = connection.execute(_SHOWN, {"user": user, "most": MOST_SHOWN}).fetchall()
             theirs = [row["id"] for row in connection.execute(_THEIRS, (user,))]
             _remove(connection, theirs)
-            for statement in (*_UNQUOTE, _DROP_FACTS):
+            for statement in _UNQUOTE:
                 connection.execute(statement, (user,))
+            facts = connection.execute(_DROP_FACTS, (user,)).rowcount
             connection.execute(_DROP_ANSWERS)
-            return count, tuple((row["channel_id"], row["message_id"]) for row in shown)
+            ends = tuple((row["channel_id"], row["message_id"]) for row in shown)
+            return Forgotten(count, facts, ends)
 
         return await self.database.erase(change)
 

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from bot.chat.history import answers_to, asked_text, exported, kept_here
+from bot.chat.history import NOTHING_KEPT, answers_to, asked_text, exported, kept_here
 from bot.chat.lantern import Lantern
 from bot.chat.words import counted
 from bot.domain.chat import Place, Quote
@@ -60,16 +60,20 @@ async def history(lantern: Lantern, screen: Screen, command: Command) -> None:
                     screen.line(" ".join(said.split()))
         case "export":
             which = which or "lantern-history.json"
-            count, data = await exported(lantern, USER)
+            if (export := await exported(lantern, USER)) is None:
+                screen.line(NOTHING_KEPT, "dim")
+                return
+            count, data = export
             try:
                 await asyncio.to_thread(_write, which, data)
             except OSError as error:
                 raise RequestRefused(f"`{which}` cannot be written: {error.strerror}.") from error
             screen.line(f"Written to {which}: {counted(count, 'question')}.", "dim")
         case "forget" if which == "yes":
-            count, _ = await people.forget(USER)
-            said = f"Forgotten: {counted(count, 'question')} with all answers, and your facts."
-            screen.line(said, "dim")
+            gone = await people.forget(USER)
+            count = counted(gone.questions, "question")
+            said = f"Forgotten: {count} with all answers, and your facts."
+            screen.line(NOTHING_KEPT if gone.is_nothing else said, "dim")
         case "forget":
             raise RequestRefused("This deletes all your words for good: `/history forget yes`.")
         case _:

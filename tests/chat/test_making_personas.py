@@ -412,6 +412,8 @@ def test_a_persona_is_told_line_by_line() -> None:
     assert lines[0] == "**muse** a poet"
     assert "🔒 Its words never leave the LAN." in lines
     assert lines[-1].endswith(" …")
+    torn = replace(persona, character=replace(persona.character, name="A\nB\u200bC"))
+    assert "Plays: A B C" in persona_lines(torn, is_whole=True)
     assert persona_lines(persona, is_whole=False)[-1].startswith("Its texts are its maker's")
     assert settings_text(persona) == "model: auto\nlocal_only: false\n"
 

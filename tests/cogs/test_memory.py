@@ -39,7 +39,7 @@ from bot.policy.context import GREET_TEXT
 from bot.policy.memories import MOST_FACTS
 from bot.policy.pacing import Pacers
 from bot.store.database import Database
-from bot.store.people import PeopleStore
+from bot.store.people import Forgotten, PeopleStore
 from bot.store.privacy import PrivacyStore
 from bot.store.turns import TurnStore
 from cogs._forgotten import ForgottenAnswers
@@ -159,6 +159,17 @@ async def test_forgetting_says_first_what_would_go_and_then_really_does(cog: Mem
     assert "remember nothing" in said_to(await give(cog, "memories"))[0]
 
 
+async def test_where_nothing_is_kept_that_is_said(cog: Memory) -> None:
+    for name, *more in (("forget", "yes"), ("export",)):
+        interaction = await give(cog, name, *more, user=2)
+        assert said_to(interaction) == ["I keep no question and no fact of yours."]
+        assert "file" not in interaction.followup.send.await_args.kwargs
+    await give(cog, "remember", "I like tea", user=2)
+    assert "Forgotten: 0 questions" in said_to(await give(cog, "forget", "yes", user=2))[0]
+    # The second of two.
+    assert "no fact of yours" in said_to(await give(cog, "forget", "yes", user=2))[0]
+
+
 async def test_what_was_asked_a_moment_before_is_forgotten_though_it_is_not_stored_yet(
     cog: Memory,
 ) -> None:
@@ -218,7 +229,7 @@ def test_the_newest_answers_lose_their_buttons_slowly_whoever_refuses(tmp_path: 
         lantern = lantern_of(EndingTurns())
         shown = (("7", "301"), ("8", "302"), ("7", "303"))
         people: Any = lantern.people
-        people.running.return_value, people.forget.return_value = (), (3, shown)
+        people.running.return_value, people.forget.return_value = (), Forgotten(3, 0, shown)
         forgotten = ForgottenAnswers(Pacers(), Webhooks(), READERS)
         cog = Memory(lantern, Replies(lantern), forgotten)
         interaction, client = interaction_of(), double(discord.Client)

@@ -467,6 +467,22 @@ async def test_an_edit_changes_its_part_alone(room: Room) -> None:
         await room.form(room.cog.edit, "sage", "persona")
 
 
+async def test_a_file_that_comes_in_is_no_question(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = double(discord.Attachment)
+    file.filename, file.size = "sera.png", len(MAKERS["sillytavern.png"])
+    file.read.return_value = MAKERS["sillytavern.png"]
+
+    def refuse(*_: object) -> None:
+        raise RequestRefused("Slow down")
+
+    monkeypatch.setattr(Access, "take", refuse)
+    came = interaction_of(1)
+    await give(room.cog.import_, room.cog, came, file, None, "me", None)
+    assert said_to(came)[0].startswith("💾 **Sera** is saved.")
+
+
 async def test_files_come_in_and_go_out(room: Room) -> None:
     file = double(discord.Attachment)
     file.filename, file.size = "sera.png", len(MAKERS["sillytavern.png"])

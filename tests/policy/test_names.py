@@ -45,6 +45,8 @@ def test_exact_case_decides_between_names_that_differ_by_case_alone() -> None:
 
 
 def test_an_ambiguous_name_names_what_it_could_mean() -> None:
+    with pytest.raises(UnknownName, match=r"^Say which model: its name is empty\. Known here: `a`"):
+        resolve("model", " \t", ("a",))
     with pytest.raises(UnknownName, match="`gemma` fits more than one model: `google/") as caught:
         resolve("model", "gemma", MODELS)
     assert caught.value.nearest == ("google/gemma-3-12b", "google/gemma-3-12b-it-qat")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bot.domain.errors import ConfigError
-from bot.process.lock import AlreadyRunning, instance_lock
+from bot.process.lock import AlreadyRunning, instance_lock, sole_load
 
 HOLD = """
 import sys
@@ -67,6 +67,13 @@ def test_a_second_lantern_is_refused_by_name_of_the_lock(tmp_path: Path) -> None
         assert str(lock_file) in refused.value.user_message
         with pytest.raises(AlreadyRunning), instance_lock(path):
             pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+def test_locks_are_their_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "lantern.db"
+    with instance_lock(path), sole_load(path, "10.0.0.1:1234"):
+        assert {file.stat().st_mode & 0o777 for file in tmp_path.glob("*.lock")} == {0o600}
 
 
 def test_a_holder_is_known_for_a_guest_and_by_its_number(tmp_path: Path) -> None:

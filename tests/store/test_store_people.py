@@ -110,13 +110,15 @@ async def test_a_forgotten_person_leaves_no_word_in_any_file(
         await ReplyStore(database).put(message, "9", TurnId("b"), part)
     await ReplyStore(database).put("302", "9", TurnId("a"), 0)
     # Where its answer ends there are buttons; Bob's stays as it is.
-    assert await people.forget(ADA) == (1, (("9", "301"),))
+    gone = await people.forget(ADA)
+    assert (gone.questions, gone.shown) == (1, (("9", "301"),))
 
     assert await line(turns) == ["a", "c"]
     assert await people.facts(ADA) == ()
     assert [one.said.text for one in await people.facts(BOB)] == ["stays"]
     assert words_left(database) == []
-    assert await people.forget(ADA) == (0, ())
+    gone = await people.forget(ADA)
+    assert (gone.questions, gone.shown) == (0, ())
 
 
 async def test_a_message_that_was_deleted_leaves_what_quotes_it(
@@ -238,7 +240,8 @@ async def test_of_the_answers_that_went_the_newest_are_told(
     for name in ("a", "b", "c"):
         await said(turns, name)
         await ReplyStore(database).put(f"message {name}", "9", TurnId(name), 0)
-    assert await people.forget(ADA) == (3, (("9", "message c"), ("9", "message b")))
+    gone = await people.forget(ADA)
+    assert (gone.questions, gone.shown) == (3, (("9", "message c"), ("9", "message b")))
 
 
 def words_left(database: Database) -> list[str]:

@@ -97,7 +97,8 @@ async def test_a_persona_can_be_said_for_one_turn(tmp_path: Path) -> None:
         ("/stop\n", "Nothing is running."),
         ("/help\n", "/model [NAME|PROVIDER|auto]"),
         ("[[say x]]\n/usage\n", "1 local answer,"),
-        ("/usage last month\n", "The daily budget"),
+        ("/usage\n", "The daily budget"),
+        ("/usage last month\n", "no answers"),
         ("/private on\n", "stay on the LAN"),
         ("/private off\n", "may go to a provider"),
         ("/quit\n/nonsense\n", "> /quit"),
@@ -400,7 +401,7 @@ async def test_facts_and_history_are_in_ones_own_hands(tmp_path: Path) -> None:
         "/remember I like tea\n/memories\nhello [[say hi]]\n/history\n"
         f"/history export {file}\n/history forget\n/history forget yes\n/history\n/memories\n"
         "/memories forget 9\n/memories rub\n/remember x\n/memories forget 2\n"
-        f"/history export {tmp_path}\n"
+        f"/history export {tmp_path}\n/remember y\n/history export {tmp_path}\n"
     )
     async with house(tmp_path, sim("studio", QWEN)) as home:
         shown, failures = await type_in(home, script)
@@ -415,6 +416,7 @@ async def test_facts_and_history_are_in_ones_own_hands(tmp_path: Path) -> None:
         "no fact",
         "does not know",
         "No question of yours is kept.",
+        "I keep no question and no fact of yours.",
         "cannot be written",
     ):
         assert part in shown, shown
