@@ -373,7 +373,7 @@ class Writer:
             tries = MAX_TRIES if self._view.is_over else inf
         elif fault is DiscordFault.DENIED and step.message_id is not None:
             tries = self._denied_tries
-        elif fault is DiscordFault.LOCKED and self.is_visible:
+        elif fault is DiscordFault.LOCKED and self._messages.made:
             # In place of one that was archived: half an answer stood in the thread for ever, with a
             # Stop that stopped nothing, though it was open again three seconds later.
             tries = self._denied_tries

@@ -344,6 +344,14 @@ def test_an_answer_in_a_thread_that_stays_closed_is_left_to_the_next_start() -> 
     assert written(30, 20.0, paper) == "given up"
 
 
+def test_what_a_start_finds_in_a_thread_that_is_still_closed_is_left_to_the_next() -> None:
+    faults = [http_error(400, 50083), http_error(403, 160005)]
+    paper = PaperTransport(shown={1: MessageView("half")}, faults=[*faults])
+    whole = View((MessageView("whole"),))
+    assert play(Writer(whole, paper, denied_tries=1).run(existing=(1,))) == "given up"
+    assert play(Writer(whole, paper, denied_tries=1).run(existing=(1,))) == "shown"
+
+
 def test_where_nothing_was_shown_yet_a_closed_thread_is_told_at_once() -> None:
     paper = PaperTransport(faults=[http_error(403, 160005)])
     assert written(1, 20.0, paper) == "gone"
