@@ -138,6 +138,8 @@ class Transport:
             self._may_refer = False
             return await self.send(part, message)
         self._sent.add(part)
+        # A thread that was closed for a moment left the sign of silence beside a whole answer.
+        self.is_mute = False
         return sent.id
 
     def below(self, answer: int) -> "Transport":

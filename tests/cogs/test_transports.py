@@ -147,6 +147,20 @@ def test_a_call_that_hangs_ends_as_a_passing_fault() -> None:
     assert play(story()) is DiscordFault.PASSING
 
 
+def test_it_is_not_mute_any_more_once_something_of_it_was_taken() -> None:
+    async def story() -> list[bool]:
+        channel = partial_channel()
+        channel.send.side_effect = [http_error(403, 160005), double(discord.Message)]
+        transport, seen = Transport(channel, Pacers()), list[bool]()
+        with pytest.raises(discord.Forbidden):
+            await transport.send(0, PLAIN)
+        seen.append(transport.is_mute)
+        await transport.send(0, PLAIN)
+        return [*seen, transport.is_mute]
+
+    assert play(story()) == [True, False]
+
+
 def test_typing_is_left_out_when_many_calls_are_being_made() -> None:
     async def story() -> int:
         pacers, channel = Pacers(), partial_channel()
