@@ -68,15 +68,31 @@ class ActiveModel:
         Raises:
             StoreUnavailable: nothing changed.
         """
+        # In one line: of two at once, what is stored last is what holds.
+        async with self._writing:
+            await self._keep(key, defaults)
+
+    async def refill(self, key: ModelKey, defaults: DefaultInference) -> bool:
+        """Other defaults for a model, unless it is not the active one; were they taken?
+
+        Raises:
+            StoreUnavailable: nothing changed.
+        """
+        # Asked in line: another may be chosen before it.
+        async with self._writing:
+            if self.key != key:
+                return False
+            await self._keep(key, defaults)
+            return True
+
+    async def _keep(self, key: ModelKey | None, defaults: DefaultInference) -> None:
         told = (
             ""
             if key is None
             else json.dumps({"modelKey": key, "defaultInference": defaults.told()})
         )
-        # In one line: of two at once, what is stored last is what holds.
-        async with self._writing:
-            await self.notes.put(NOTE, told)
-            self.key, self.defaults = key, defaults
+        await self.notes.put(NOTE, told)
+        self.key, self.defaults = key, defaults
 
     def defaults_of(self, key: ModelKey) -> Object:
         """The parameters that fill a request's gaps, by the names of the wire."""

@@ -177,9 +177,6 @@ class Admin:
 
     async def _load(self, request: web.Request) -> web.Response:
         asked = await _parsed(request, _Load)
-        if "default_inference" in asked.model_fields_set and not asked.activate:
-            words = "`defaultInference` belongs to the active model: send `activate` true with it."
-            raise Problem(422, words, param="defaultInference")
         key = self._model(asked.model_key, must_chat=asked.activate)
         only = None if asked.host is None else self._holder(asked.host, key)
         config = asked.load_config
@@ -205,8 +202,11 @@ class Admin:
                 problem = Problem(503, problem.message, code, "server_error", None, NEVER_AGAIN)
             raise problem from failed
         assert ready is not None, "a load that ends says how"
+        lacks_place = False
         if asked.activate:
             await self._active.choose(key, asked.default_inference)
+        elif "default_inference" in asked.model_fields_set:
+            lacks_place = not await self._active.refill(key, asked.default_inference)
         is_new = ready.waited_s is not None
         assert ready.by is not None
         assert ready.by.host is not None
@@ -214,6 +214,8 @@ class Admin:
         host = self._built.fleet.snapshot().hosts[ready.by.host]
         told = await self._built.fleet.host(host.name).reader.load_config(ready.instance)
         applied, ignored = _applied(host, ready.instance, config, settings, told, is_new=is_new)
+        if lacks_place:
+            ignored.append("defaultInference")
         seconds = asyncio.get_running_loop().time() - began
         words = f"{key} is in memory on {host.name}" + ("." if is_new else " already.")
         words += _missed_words(applied, ignored, config.context_length)
@@ -226,7 +228,7 @@ class Admin:
                 "instanceId": ready.instance.identifier,
                 "seconds": round(seconds, 3),
                 "evicted": evicted,
-                "loadConfig": applied,
+                "loadConfig": _as_asked(applied),
                 "ignored": ignored,
                 "active": self._active.key == key,
             }
@@ -357,6 +359,13 @@ def _applied(
         if made.context_length < (config.context_length or 0):
             ignored.add("contextLength")
     return applied, [name for name in wished if name in ignored]
+
+
+def _as_asked(applied: Object) -> Object:
+    """What a load holds in the shape of a body: what is told can be sent again."""
+    told: Object = {name: value for name, value in applied.items() if "." not in name}
+    gpu = {name.removeprefix("gpu."): value for name, value in applied.items() if "." in name}
+    return told | ({"gpu": gpu} if gpu else {})
 
 
 def _missed_words(applied: Object, ignored: list[str], wanted_context: int | None) -> str:

@@ -29,7 +29,6 @@ UNFIT: tuple[tuple[str, object, int, str | None], ...] = (
         "loadConfig.gpu.ratio",
     ),
     (LOAD, {"modelKey": QWEN.key, "loadConfig": {"gpu": 1}}, 422, "loadConfig.gpu"),
-    (LOAD, {"modelKey": QWEN.key, "defaultInference": {}}, 422, "defaultInference"),
     (LOAD, {"modelKey": "qwen/qwen3-8c"}, 404, "modelKey"),
     (LOAD, {"modelKey": QWEN.key, "host": "oen"}, 404, "host"),
     (LOAD, {"modelKey": QWEN.key, "host": "two"}, 404, "host"),
@@ -89,7 +88,7 @@ async def test_a_load_is_really_made_with_its_settings(tmp_path: Path) -> None:
         assert told["instanceId"] == QWEN.key
         assert told["loadConfig"] == {
             "contextLength": 16384,
-            "gpu.ratio": 0.5,
+            "gpu": {"ratio": 0.5},
             "ropeFrequencyBase": 10000.0,
             "ropeFrequencyScale": 0.5,
         }
@@ -106,6 +105,9 @@ async def test_a_load_is_really_made_with_its_settings(tmp_path: Path) -> None:
         assert again["status"] == "already_loaded"
         # By the host's own word they hold, whoever loaded it.
         assert (again["loadConfig"], again["ignored"]) == (told["loadConfig"], told["ignored"])
+        # What is told can be sent as it is.
+        resent = asked | {"loadConfig": told["loadConfig"]}
+        assert (await it.ask(LOAD, resent)).json["loadConfig"] == told["loadConfig"]
         other = asked | {"loadConfig": {"ropeFrequencyBase": 20000.0, "flashAttention": True}}
         otherwise: dict[str, Any] = (await it.ask(LOAD, other)).json
         assert otherwise["loadConfig"] == {"contextLength": 16384, "ropeFrequencyBase": 10000.0}
@@ -440,6 +442,25 @@ async def test_the_active_model_answers_whoever_names_none_by_its_defaults(tmp_p
         assert other.said
         asked = it.house.hosts["one"].journal.of(PredictionStarted)[-1].sampling
         assert "temperature" not in asked
+
+
+async def test_defaults_sent_with_a_load_are_the_active_models_or_ignored(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN, GEMMA)) as it:
+        asked = {"modelKey": QWEN.key, "defaultInference": {"maxTokens": 2}}
+        told: dict[str, Any] = (await it.ask(LOAD, asked)).json
+        assert (told["status"], told["active"]) == ("loaded", False)
+        assert told["ignored"] == ["defaultInference"]
+        assert "Not applied: defaultInference." in told["message"]
+        assert (await got(it, "status"))["active"] is None
+        await it.ask(ACTIVATE, {"modelKey": QWEN.key})
+        told = (await it.ask(LOAD, asked)).json
+        assert (told["status"], told["active"], told["ignored"]) == ("already_loaded", True, [])
+        assert (await got(it, "status"))["active"]["defaultInference"] == {"maxTokens": 2}
+        # Another model's defaults are nobody's here, and the active one keeps its own.
+        other = (await it.ask(LOAD, asked | {"modelKey": GEMMA.key})).json
+        assert other["ignored"] == ["defaultInference"]
+        active = (await got(it, "status"))["active"]
+        assert (active["modelKey"], active["defaultInference"]) == (QWEN.key, {"maxTokens": 2})
 
 
 async def test_the_active_model_survives_a_restart_until_it_is_unloaded(tmp_path: Path) -> None:
