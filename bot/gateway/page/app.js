@@ -279,7 +279,7 @@ function Recent({ recent }) {
       ${recent.map((r) => html`<tr key=${r.id} class=${open === r.id ? "open" : ""}><td class="tight"><button class="disclose" aria-expanded=${open === r.id} aria-label=${`Why request ${r.id} went where it did`}
         onClick=${() => flip(r.id)}>${open === r.id ? "▾" : "▸"}</button> ${ago(r.began)} <span class="soft slim">${r.key}</span></td>
         <td class="wide cut"><span class="key" title=${r.model}>${r.model}</span></td><td class="slim">${r.route?.provider ? "☁ " : ""}${r.host || r.route?.host || "–"}</td>
-        <td><span class=${`tag ${r.status === 200 ? "good" : ENDS[r.outcome] ?? "bad"}`}>${r.status === 200 ? "answered" : `${r.outcome} ${r.status}`}</span></td>
+        <td class="tight"><span class=${`tag ${r.status === 200 ? "good" : ENDS[r.outcome] ?? "bad"}`}>${r.status === 200 ? "answered" : `${r.outcome} ${r.status}`}</span></td>
         <td class="num slim">${r.inputTokens ?? ""}</td><td class="num slim">${r.outputTokens || ""}</td><td class="num slim">${seconds(r.firstTokenSeconds)}</td>
         <td class="num slim">${r.tokensPerSecond ? `${amount(r.tokensPerSecond)} tok/s` : ""}</td><td class="num slim">${r.costUsd ? money(r.costUsd) : ""}</td></tr>
         ${open === r.id ? html`<tr key=${`${r.id}-why`}><td colspan="9" style=${{ padding: 0 }}><${Why} r=${r} /></td></tr>` : null}`)}
