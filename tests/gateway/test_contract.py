@@ -51,6 +51,11 @@ METRICS = {
 """Without ``lantern_`` and Prometheus' ``_total``; its labels."""
 
 
+BOUNDS = [str(float(s)) for s in (0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 120, 300)]
+BOUNDS.append("+Inf")
+"""OpenTelemetry's of the first token, and those that a load reaches."""
+
+
 async def test_every_metric_has_its_name_and_labels(tmp_path: Path, loop_clock: LoopClock) -> None:
     one = sim("one", QWEN, GEMMA)
     budget, providers = BudgetRules(daily_micro_usd=10**9), cloud(openai="openai")
@@ -74,6 +79,12 @@ async def test_every_metric_has_its_name_and_labels(tmp_path: Path, loop_clock: 
         assert {name: labels for name, labels in told.items() if name in METRICS} == {
             name: set(labels.split()) for name, labels in METRICS.items()
         }
+        first = [line for line in page.splitlines() if "_to_first_token_seconds_bucket" in line]
+        bounds = list(dict.fromkeys(line.split('le="')[1].split('"')[0] for line in first))
+        assert bounds == BOUNDS
+            *["0.05", "0.1", "0.25", "0.5", "0.75", "1.0", "2.5", "5.0", "7.5", "10.0"],
+            *LATER,
+        ]
 
 
 async def test_admin_answers_hold_exactly_what_was_promised(tmp_path: Path) -> None:

@@ -420,3 +420,20 @@ async def test_no_way_leads_from_an_open_path_behind_a_door(tmp_path: Path) -> N
                 with row(way=way):
                     data = request("".join(way), method="GET")
                     assert (await first_reply(it.base, data))[0] in (401, 404)
+
+
+async def test_the_pages_files_come_with_a_strict_policy_and_nothing_else_is_served(
+    tmp_path: Path,
+) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        page = await it.ask("/", method="GET")
+        policy = page.headers["content-security-policy"].split("; ")
+        wanted = ("default-src", "base-uri", "form-action", "frame-ancestors")
+        assert {f"{name} 'none'" for name in wanted} < set(policy)
+        assert "require-trusted-types-for 'script'" in policy
+        assert "unsafe" not in " ".join(policy)
+        assert page.headers["x-content-type-options"] == "nosniff"
+        again = await it.ask("/", method="GET", If_None_Match=page.headers["etag"])
+        assert (again.status, again.body) == (304, b"")
+        for wrong in ("/page/../server.py", "/page/%2e%2e/server.py", "/page/vendor/preact.js"):
+            assert (await it.ask(wrong, method="GET")).status == 404
