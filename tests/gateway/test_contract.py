@@ -82,9 +82,6 @@ async def test_every_metric_has_its_name_and_labels(tmp_path: Path, loop_clock: 
         first = [line for line in page.splitlines() if "_to_first_token_seconds_bucket" in line]
         bounds = list(dict.fromkeys(line.split('le="')[1].split('"')[0] for line in first))
         assert bounds == BOUNDS
-            *["0.05", "0.1", "0.25", "0.5", "0.75", "1.0", "2.5", "5.0", "7.5", "10.0"],
-            *LATER,
-        ]
 
 
 async def test_admin_answers_hold_exactly_what_was_promised(tmp_path: Path) -> None:
