@@ -35,7 +35,7 @@ def unechoed() -> Generator[None]:
 
 
 class Keyboard(Completer):
-    """A prompt with history and completion; Ctrl-D ends, Ctrl-C clears the line."""
+    """A prompt with history and completion; Ctrl-D ends, Ctrl-C clears the line, Ctrl-Z stops."""
 
     def __init__(
         self, prompt: str, complete: Callable[[str], Awaitable[Iterable[tuple[str, str]]]]
@@ -45,8 +45,13 @@ class Keyboard(Completer):
 
     async def lines(self) -> AsyncIterator[str]:
         """Every line typed."""
+        # As while an answer streams, Ctrl-Z stops the program: typed into the line it was sent on,
+        # and the `fg` that was meant for the shell went to the persona.
         session: PromptSession[str] = PromptSession(
-            history=InMemoryHistory(), completer=self, complete_while_typing=True
+            history=InMemoryHistory(),
+            completer=self,
+            complete_while_typing=True,
+            enable_suspend=True,
         )
         while True:
             try:

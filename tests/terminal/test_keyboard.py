@@ -6,11 +6,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
 
 if sys.platform == "win32":
     pytest.skip("terminals have no echo to switch there", allow_module_level=True)
 
 import pty
+import signal
 import termios
 
 from house import GEMMA, QWEN, House, house, sim
@@ -49,3 +53,20 @@ def test_keys_are_not_shown_while_nobody_waits_for_them(monkeypatch: pytest.Monk
         assert termios.tcgetattr(theirs)[3] & termios.ECHO
         assert keyboard.readline() == "typed ahead\n"
     os.close(ours)
+
+
+async def test_ctrl_z_at_the_prompt_stops_the_program_and_stands_in_no_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from bot.terminal.keyboard import Keyboard
+
+    stops: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *sent: stops.append(sent))
+
+    async def nothing(_: str) -> list[tuple[str, str]]:
+        return []
+
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        keys.send_text("one \x1atwo\r\x04")
+        typed = [line async for line in Keyboard("you> ", nothing).lines()]
+    assert (typed, stops) == (["one two"], [(0, signal.SIGTSTP)])
