@@ -61,7 +61,11 @@ async def test_ctrl_z_at_the_prompt_stops_the_program_and_stands_in_no_line(
     from bot.terminal.keyboard import Keyboard
 
     stops: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda *sent: stops.append(sent))
+
+    def kill(process: int, what: int) -> None:
+        stops.append((process, what))
+
+    monkeypatch.setattr(os, "kill", kill)
 
     async def nothing(_: str) -> list[tuple[str, str]]:
         return []
