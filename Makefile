@@ -16,7 +16,7 @@ PM2_STAMP := node_modules/.installed
 CLIENTS := $(VENV)/clients
 CLIENTS_STAMP := $(CLIENTS)/.installed
 
-.PHONY: demo init run test nightly browser ops check bench bench-fleet counts faults mutants format lock clean
+.PHONY: demo init run test nightly browser ops check bench bench-fleet discord-plays counts faults mutants format lock clean
 
 demo: $(RUN_STAMP)
 	@$(BIN)/lantern demo
@@ -65,6 +65,11 @@ bench: $(DEV_STAMP)
 # Routing, played in virtual time beside the ways of others: docs/routing.md. PLAY="small-busy-2 --each" for a part.
 bench-fleet: $(DEV_STAMP)
 	$(BIN)/python -m bench.fleet $(PLAY)
+
+# Lantern as people in Discord see it, played before a stand-in for Discord: STANDIN is the folder of its package,
+# PLAY="surface faults.gateway_cut" for a part, STANDIN_PYTHON an interpreter that has what the stand-in needs.
+discord-plays: $(DEV_STAMP)
+	$(BIN)/python -m bench.discord $(STANDIN) $(PLAY)
 
 # Every row of docs/reliability.md, played several times: TRIES=10 for more.
 faults: $(DEV_STAMP)
