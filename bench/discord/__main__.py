@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import sys
 import tempfile
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -32,11 +33,12 @@ async def played(name: str, package: Path) -> list[Row]:
     module = importlib.import_module(f"bench.discord.{play}")
     stage: Stage = module.STAGE
     scenes: tuple[Callable[[Rig], Awaitable[None]], ...] = module.SCENES
+    chosen = [scene for scene in scenes if wanted in ("", scene.__name__)]
+    assert chosen, f"{play} has {', '.join(scene.__name__ for scene in scenes)}"
     with tempfile.TemporaryDirectory(prefix=f"lantern-{play}-") as folder:
         async with raised(play, stage, Path(folder), package) as rig:
-            for scene in scenes:
-                if wanted in ("", scene.__name__):
-                    await rig.scene(scene)
+            for scene in chosen:
+                await rig.scene(scene)
             await rig.scene(verdict)
     return rig.rows
 
@@ -58,6 +60,10 @@ def main(arguments: list[str]) -> int:
         except NoStandIn as error:
             print(f"{NEEDS}; this one does not start: {error}")
             return 2
+        except Exception as error:
+            traceback.print_exc()
+            rows.append(Row(name, "its stage comes up, and down again", False, repr(error)))
+            print(rows[-1])
     failed = sum(not row.holds for row in rows)
     print(f"{len(rows)} checks in {len(names)} plays, {failed} failed")
     return 1 if failed else 0

@@ -161,7 +161,7 @@ async def very_long(rig: Rig) -> None:
             answer.has_ended,
             answer.text,
         )
-    _check_memory(rig, before)
+    _check_memory(rig, "long texts", before)
 
 
 async def files_that_mean_harm(rig: Rig) -> None:
@@ -185,7 +185,7 @@ async def files_that_mean_harm(rig: Rig) -> None:
             answer.has_ended,
             answer.text,
         )
-    _check_memory(rig, before)
+    _check_memory(rig, "files", before)
 
 
 def _file(name: str, data: bytes) -> dict[str, str]:
@@ -240,7 +240,7 @@ async def cards_that_mean_harm(rig: Rig) -> None:
         await rig.run("evil0", "#cards", command, **({} if command == "greet" else {"name": name}))
     await rig.say("evil0", "#cards", f"{'a' * 1500}! [[count 5 evil]]")
     await rig.hears("an evil card answers", "evil", 5)
-    _check_memory(rig, before)
+    _check_memory(rig, "cards", before)
 
 
 async def names_that_mean_harm(rig: Rig) -> None:
@@ -319,9 +319,9 @@ def _memory_mb(rig: Rig) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def _check_memory(rig: Rig, before: float) -> None:
+def _check_memory(rig: Rig, what: str, before: float) -> None:
     grown = _memory_mb(rig) - before
-    rig.check(f"memory grows by less than {MORE_MB} MB", grown < MORE_MB, f"{grown:.1f} MB")
+    rig.check(f"{what}: memory grows by less than {MORE_MB} MB", grown < MORE_MB, f"{grown:.1f} MB")
 
 
 SCENES = (

@@ -300,7 +300,7 @@ async def choosing(rig: Rig) -> None:
         spoken.seen["author"] == "keeper" and spoken.seen["avatar"],
     )
     await rig.settled()
-    await _tells(rig, "bob", "#loads", "greet", "")
+    await _tells(rig, "bob", "#loads", "greet", "Mind the stairs")
     await _tells(rig, "bob", "#loads", "model", "Nearest", name="qwen3-31b")
     await _tells(rig, "bob", "#loads", "reset", "fresh conversation")
     await _tells(rig, "bob", "#loads", "retry", "fresh")

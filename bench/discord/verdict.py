@@ -47,7 +47,8 @@ def _check_interactions(rig: Rig, begun: list[Json], rest: list[Json]) -> None:
         if e["interaction"] in came
     }
     late = [e["name"] for e in begun if took.get(e["interaction"], 99) > IN_TIME_S]
-    usual, most = median(took.values()) * 1e3, max(took.values()) * 1e3
+    all_s = list(took.values()) or [0.0]
+    usual, most = median(all_s) * 1e3, max(all_s) * 1e3
     seen = f"{len(took)}, {usual:.0f} ms, at most {most:.0f}"
     wanted = f"at most {rig.stage.failed} interactions late or unanswered"
     rig.check(wanted, len(late) <= rig.stage.failed, f"{seen}; {late}" if late else seen)
