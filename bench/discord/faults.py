@@ -36,7 +36,7 @@ STAGE = Stage(
     ),
     config="discord: {default_persona: sage}\n",
     latency={"rest_ms": 40, "jitter_ms": 30, "gateway_ms": 20},
-    limited=8,
+    limited=2,
     # Edits of an archived thread, and a callback that was sent again as its answer was lost.
     refused=(50083, 40060),
     logged=("Attempting a reconnect",),
