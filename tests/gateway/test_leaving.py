@@ -1,11 +1,12 @@
 """A client that leaves is a cancelled turn, whatever its answer was waiting for."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from clocks import LoopClock
 
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, ModelKey, UserId
@@ -20,6 +21,20 @@ from tests.gateway.gate import CHATS, PATHS, Gate, any_form, chat, gate
 from tests.helpers.house import GUARD_S, QWEN, sim
 
 ONE = HostName("one")
+
+
+@pytest.fixture
+def time_stops(monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[[], None]]:
+    """Called right before somebody leaves: no timer rings from then on.
+
+    What ends all the same was ended by the leaving itself, not by some look a while later.
+    """
+    with ExitStack() as stack:
+
+        def stop() -> None:
+            stack.enter_context(LoopClock(monkeypatch).guarded())
+
+        yield stop
 
 
 @asynccontextmanager
@@ -56,7 +71,7 @@ def prompts(it: Gate) -> list[str]:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_in_the_queue(tmp_path: Path, stream: bool) -> None:
+async def test_in_the_queue(tmp_path: Path, time_stops: Callable[[], None], stream: bool) -> None:
     async with gate(tmp_path, sim("one", QWEN, parallel=1)) as it:
         one = it.house.hosts["one"]
         await one.preload(QWEN.key)
@@ -66,13 +81,16 @@ async def test_in_the_queue(tmp_path: Path, stream: bool) -> None:
             await one.journal.wait_for(PredictionStarted)
             async with asking(it, "leaver", stream=stream):
                 await until(it, lambda host: bool(host.waiting))
+                time_stops()
             await until(it, lambda host: not host.waiting)
         await stops(it)
         assert prompts(it) == ["first"]
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_during_the_load_which_goes_on_for_the_others(tmp_path: Path, stream: bool) -> None:
+async def test_during_the_load_which_goes_on_for_the_others(
+    tmp_path: Path, time_stops: Callable[[], None], stream: bool
+) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         one = it.house.hosts["one"]
         one.faults.stall_load()
@@ -82,6 +100,7 @@ async def test_during_the_load_which_goes_on_for_the_others(tmp_path: Path, stre
                 body = chat(QWEN.key, "stays", stream=not stream, max_tokens=3)
                 staying = tasks.create_task(it.ask(CHATS, body))
                 await until(it, lambda host: host.waiting.get(ModelKey(QWEN.key), 0) == 2)
+                time_stops()
             await until(it, lambda host: host.waiting.get(ModelKey(QWEN.key), 0) == 1)
             one.faults.clear("stall_load")
         assert staying.result().status == 200
@@ -104,7 +123,9 @@ async def test_a_load_whose_only_asker_left_is_found_done_by_the_next(tmp_path: 
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_while_the_prompt_is_read(tmp_path: Path, stream: bool) -> None:
+async def test_while_the_prompt_is_read(
+    tmp_path: Path, time_stops: Callable[[], None], stream: bool
+) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         one = it.house.hosts["one"]
         await one.preload(QWEN.key)
@@ -114,29 +135,34 @@ async def test_while_the_prompt_is_read(tmp_path: Path, stream: bool) -> None:
         async with asking(it, "leaver", stream=stream):
             await one.journal.wait_for(PredictionStarted)
             await until(it, lambda host: not is_at_rest(host))
+            time_stops()
         one.faults.clear("stall_prefill")
         # LM Studio reads a prompt to its end, whoever left; it generates nothing after it.
         assert (await stops(it)).tokens == 0
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_while_it_streams(tmp_path: Path, path: str) -> None:
+async def test_while_it_streams(tmp_path: Path, time_stops: Callable[[], None], path: str) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         one = it.house.hosts["one"]
         one.faults.stall_after_tokens(3)
         body = any_form(stream=True, max_tokens=20)
         async with it.session.post(it.base + path, json=body) as got:
             await got.content.readany()
+            time_stops()
         assert (await stops(it)).tokens <= 3
 
 
-async def test_while_a_whole_answer_is_generated(tmp_path: Path) -> None:
+async def test_while_a_whole_answer_is_generated(
+    tmp_path: Path, time_stops: Callable[[], None]
+) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         one = it.house.hosts["one"]
         one.faults.stall_after_tokens(3)
         async with asking(it, "leaver"):
             await one.journal.wait_for(PredictionStarted)
             await until(it, lambda host: not is_at_rest(host))
+            time_stops()
         assert (await stops(it)).tokens <= 3
         assert len(one.journal.of(PredictionEnded)) == 1
 
