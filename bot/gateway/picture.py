@@ -143,8 +143,11 @@ def flight_object(flight: Flight, began: str, now: float) -> Object:
         "began": began,
         "seconds": round(now - flight.began_at, 3),
         "state": flight.state,
+        "outcome": None,
+        "status": None,
         **_place_object(flight),
         "firstTokenSeconds": _rounded(first_s),
+        "inputTokens": None,
         "outputTokens": None if flight.state == "answering" and used is None else tokens,
         "tokensPerSecond": _rounded(speed),
     }

@@ -228,7 +228,7 @@ async def _said_alike(request: web.Request, handler: Handler) -> web.StreamRespo
     try:
         return await handler(request)
     except web.HTTPException as refused:
-        return _of_router(refused).answer(is_anthropic=is_anthropic)
+        return _of_router(refused, request.path).answer(is_anthropic=is_anthropic)
     except asyncio.CancelledError:
         # Not the path itself: it may hold whatever a client wrote.
         resource = request.match_info.route.resource
@@ -247,7 +247,7 @@ def _is_anthropic(request: web.Request) -> bool:
     return request.path.startswith("/v1/messages")
 
 
-def _of_router(refused: web.HTTPException) -> Problem:
+def _of_router(refused: web.HTTPException, path: str) -> Problem:
     if isinstance(refused, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(refused.allowed_methods))
         words = f"This path takes {allowed}."
@@ -256,5 +256,9 @@ def _of_router(refused: web.HTTPException) -> Problem:
         return Problem(413, "The body is too large.", "request_too_large")
     if refused.status == 404:
         # LM Studio answers 200 to any path, and clients take the error in it for an answer.
-        return Problem(404, "There is nothing at this path.", "unknown_url")
+        words = "There is nothing at this path."
+        if path.startswith("/api/"):
+            words += " Of LM Studio's own there are GET /api/v0/models and GET /api/v1/models;"
+            words += " chats go by /v1/chat/completions, loads by /admin/models/load."
+        return Problem(404, words, "unknown_url")
     return Problem(refused.status, refused.reason or "The request cannot be read.")

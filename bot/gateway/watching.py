@@ -246,6 +246,8 @@ class Watching:
             "model_load.start" if told_at is None else "model_load.progress",
             host=news.host,
             modelKey=news.model,
+            # The host names it once it is in memory.
+            instanceId=None,
             progress=round(news.fraction, 3),
             secondsLeft=None if left_s is None else round(left_s, 1),
             waiters=news.waiters,
@@ -272,6 +274,8 @@ class Watching:
                     "model_load.end",
                     **common,
                     instanceId=event.instance,
+                    progress=1.0,
+                    secondsLeft=0.0,
                     seconds=round(event.seconds or 0.0, 3),
                 )
             case "load failed":

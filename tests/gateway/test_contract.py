@@ -110,13 +110,16 @@ async def test_events_hold_exactly_what_was_promised(tmp_path: Path) -> None:
         await seen.until("request.end")
         await it.ask(UNLOAD, {"modelKey": QWEN.key})
         await seen.until("model_unload")
-        end = "id key endpoint model host status inputTokens outputTokens seconds outcome"
+        load = "host modelKey instanceId progress secondsLeft"
+        request = "id key endpoint model host status inputTokens outputTokens seconds outcome"
         for kind, fields in {
-            "model_load.start": "host modelKey progress secondsLeft",
-            "model_load.end": "host modelKey instanceId",
+            "model_load.start": load,
+            "model_load.end": load,
             "model_unload": "host modelKey instanceId cause",
             "route": "request host reason rejected predicted",
-            "request.end": end,
+            "request.start": request,
+            "request.first_token": request,
+            "request.end": request,
         }.items():
             (event,) = (e for e in seen.seen if e["type"] == kind)
             assert set(f"type at {fields}".split()) <= event.keys(), kind

@@ -83,3 +83,15 @@ async def test_who_comes_before_every_host_was_seen_is_told_of_all_of_them(tmp_p
             it.house.hosts["two"].faults.clear()
         assert [task.result().status for task in asked] == [200] * 4
         assert GEMMA.key in str(asked[2].result().json)
+
+
+async def test_lm_studios_paths_that_are_not_here_lead_to_those_that_are(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        for path in ("/api/v0/chat/completions", "/api/v1/chat"):
+            answer = await it.ask(path, chat(QWEN.key))
+            assert (answer.status, answer.error["code"]) == (404, "unknown_url")
+            told = str(answer.error["message"])
+            assert "GET /api/v0/models" in told
+            assert CHATS in told
+        elsewhere = await it.ask("/elsewhere", method="GET")
+        assert elsewhere.error["message"] == "There is nothing at this path."
