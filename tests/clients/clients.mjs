@@ -1,11 +1,12 @@
-// The official clients of Node against a gateway: `node clients.mjs BASE KEY MODEL COLD VECTORS`.
+// The official clients of Node against a gateway: `node clients.mjs BASE KEY MODEL COLD VECTORS HOME`, of which
+// the last is not looked at, or with `CUT SLOW CLIENT` behind it one of them at hosts that are slow and break.
 // Prints one JSON object per play: its name, and what went wrong where something did.
 import assert from "node:assert/strict";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { embedMany, generateObject, generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
 import OpenAI from "openai";
 
-const [base, key, model, cold, vectors] = process.argv.slice(2);
+const [base, key, model, cold, vectors, , cut, slow, client] = process.argv.slice(2);
 const openai = new OpenAI({ baseURL: `${base}/v1`, apiKey: key, maxRetries: 0 });
 const lantern = createOpenAICompatible({ name: "lantern", baseURL: `${base}/v1`, apiKey: key, includeUsage: true, supportsStructuredOutputs: true });
 const say = (content) => [{ role: "user", content }];
@@ -117,7 +118,41 @@ const plays = {
   },
 };
 
-for (const [name, play] of Object.entries(plays)) {
+const WORDS = {
+  async *openai(model, content, signal) {
+    const stream = await openai.chat.completions.create({ model, messages: say(content), stream: true }, { signal });
+    for await (const chunk of stream) yield chunk.choices[0].delta.content ?? "";
+  },
+  async *ai(name, prompt, abortSignal) {
+    const { fullStream } = streamText({ model: lantern(name), prompt, abortSignal, maxRetries: 0, onError() {} });
+    for await (const part of fullStream) {
+      if (part.type === "error") throw part.error;
+      if (part.type === "text-delta") yield part.text;
+    }
+  },
+};
+const broken = {
+  async coldAlone() {
+    let text = "";
+    for await (const words of WORDS[client](cold, "[[say warm now]]")) text += words;
+    assert.equal(text, "warm now");
+  },
+  async cut() {
+    let heard = "";
+    await assert.rejects(async () => {
+      for await (const words of WORDS[client](cut, "[[tokens 9]]")) heard += words;
+    });
+    assert.ok(heard);
+  },
+  async stopped() {
+    const stop = new AbortController();
+    for await (const words of WORDS[client](slow, "[[tokens 9]]", stop.signal)) if (words) stop.abort();
+    // Alive until its host was seen to stop: the end of this process would stop it as well.
+    for await (const _ of process.stdin);
+  },
+};
+
+for (const [name, play] of Object.entries(client ? broken : plays)) {
   let error = null;
   try {
     await play();

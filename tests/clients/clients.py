@@ -1,21 +1,21 @@
 """A client of Python against a gateway: openai-python, anthropic-python, LangChain's or ``llm``.
 
-``clients.py WHICH BASE KEY MODEL COLD VECTORS HOME``, in a process of its own: some warn of what
-pytest takes for errors, and reading them takes seconds. Prints one JSON object per play: its name,
-and what went wrong where something did. openai-python and anthropic-python are played in more depth
-by ``test_python_clients.py``, within one process with the gateway.
+``clients.py WHICH BASE KEY MODEL COLD VECTORS HOME [CUT SLOW]``, in a process of its own: some
+warn of what pytest takes for errors, and reading them takes seconds. Prints one JSON object per
+play: its name, and what went wrong where something did. openai-python and anthropic-python are
+played in more depth by ``test_python_clients.py``, within one process with the gateway.
 """
 
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-which, base, key, model, cold, vectors, home = sys.argv[1:]
+which, base, key, model, cold, vectors, home, *broken = sys.argv[1:]
 # Read as they are imported: nobody's own settings count here.
 os.environ |= {
     "LLM_USER_PATH": home,
@@ -38,6 +38,7 @@ Path(home, "extra-openai-models.yaml").write_text(
             for name, form in (
                 (model, {}),
                 (cold, {}),
+                *((name, {}) for name in broken),
                 ("sim/none", {}),
                 ("sage", {"responses": True}),
             )
@@ -322,6 +323,63 @@ def with_error(kind: type[Exception], code: str | None, act: Callable[[], object
     assert code in (None, told)
 
 
+def openai_words(name: str, text: str) -> Generator[str]:
+    asked: dict[str, Any] = {"model": name, "messages": said(text), "stream": True}
+    with openai_client().chat.completions.create(**asked) as stream:
+        for chunk in stream:
+            yield chunk.choices[0].delta.content or ""
+
+
+def anthropic_words(name: str, text: str) -> Generator[str]:
+    asked: dict[str, Any] = {"model": name, "max_tokens": 99, "messages": said(text)}
+    with anthropic_client().messages.stream(**asked) as stream:
+        yield from stream.text_stream
+
+
+def langchain_words(name: str, text: str) -> Generator[str]:
+    for chunk in chat(name).stream(text):
+        yield chunk.content
+
+
+def llm_words(name: str, text: str) -> Generator[str]:
+    yield from llm.get_model(name).prompt(text, key=key)
+
+
+WORDS: dict[str, Callable[[str, str], Generator[str]]] = {
+    "openai": openai_words,
+    "anthropic": anthropic_words,
+    "langchain": langchain_words,
+    "llm": llm_words,
+}
+
+
+def cold_alone() -> None:
+    assert "".join(WORDS[which](cold, "[[say warm now]]")) == "warm now"
+
+
+def cut() -> None:
+    heard = ""
+    error = anthropic.APIError if which == "anthropic" else openai.APIError
+    try:
+        for words in WORDS[which](broken[0], "[[tokens 9]]"):
+            heard += words
+    except error:
+        assert heard
+    else:
+        raise AssertionError("a cut passed for an end")
+
+
+def stopped() -> None:
+    stream = WORDS[which](broken[1], "[[tokens 9]]")
+    while not next(stream):
+        pass
+    stream.close()
+    # Alive until its host was seen to stop: the end of this process would stop it as well. Of
+    # ``llm`` that is all there is, since it keeps a connection open that nobody reads.
+    if which != "llm":
+        sys.stdin.read()
+
+
 PLAYS = {
     "openai": (
         openai_chat,
@@ -356,7 +414,7 @@ PLAYS = {
     ),
 }
 
-for play in PLAYS[which]:
+for play in (cold_alone, cut, stopped) if broken else PLAYS[which]:
     error = None
     try:
         play()

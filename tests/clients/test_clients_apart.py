@@ -6,16 +6,20 @@ import re
 import shutil
 import sys
 import tempfile
+from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from lantern_child import child_environment
 
 from bot.app import utcnow
 from bot.commands.keys import drawn_key
+from bot.gateway.sinks import LifePace
 from bot.sim.fleet import EMBEDDING, SHARED, SMALL
+from bot.sim.journal import LoadStarted, PredictionCancelled
 from bot.sim.models import GB, SimModel
 from bot.store.database import Database
 from bot.store.keys import KeyStore
@@ -65,19 +69,73 @@ async def test_they_find_what_they_expect(tmp_path: Path, which: str) -> None:
 
 async def play(which: str, program: list[str], told: tuple[str, ...]) -> None:
     """Plays one of them; it says of each play how it went."""
-    process = await asyncio.create_subprocess_exec(
-        *program,
-        *told,
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(GUARD_S):
-        out, err = await process.communicate()
-    assert process.returncode == 0, err.decode()
-    played: list[dict[str, str | None]] = [json.loads(line) for line in out.splitlines()]
+    played = await ended(await begun(program, told))
     assert len(played) >= DEMO_PLAYS[which]
     assert {play["name"]: play["error"] for play in played if play["error"]} == {}
+
+
+async def begun(program: list[str], told: tuple[str, ...]) -> Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        *program, *told, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe
+    )
+
+
+async def ended(process: Process) -> list[dict[str, str | None]]:
+    """What it says of its plays, once nobody types anything any more."""
+    async with asyncio.timeout(GUARD_S):
+        out, err = await process.communicate(b"")
+    assert process.returncode == 0, err.decode()
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("which", "client"),
+    [
+        ("openai", ""),
+        ("anthropic", ""),
+        ("langchain", ""),
+        ("llm", ""),
+        ("node", "openai"),
+        ("node", "ai"),
+    ],
+)
+async def test_each_sits_out_a_load_raises_on_a_cut_and_stops_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str, client: str
+) -> None:
+    program = command(which)
+    if not program:
+        pytest.skip("its clients are not installed; `make ops` installs them where it can")
+    sent, write = asyncio.Event(), web.StreamResponse.write
+
+    async def told(response: web.StreamResponse, data: bytes) -> None:
+        await write(response, data)
+        sent.set()
+
+    monkeypatch.setattr(web.StreamResponse, "write", told)
+    models = {name: SimModel(f"sim/{name}", GB) for name in ("cold", "cut", "slow")}
+    hosts = [sim(name, model) for name, model in models.items()]
+    # A sign of life at once, and many of them.
+    async with gate(tmp_path, *hosts, pace=LifePace(headers_s=0.0, every_s=0.05)) as it:
+        cold, cut, slow = (it.house.hosts[name] for name in models)
+        cold.faults.stall_load()
+        cut.faults.drop_after_tokens(3, times=None)
+        slow.faults.stall_after_tokens(3, times=None)
+        key = (await it.key("editor")).removeprefix("Bearer ")
+        args = (it.base, key, models["cold"].key, models["cold"].key, "", str(tmp_path))
+        extra = (models["cut"].key, models["slow"].key, client)
+        process = await begun(program, args + extra[: 3 if client else 2])
+        try:
+            async with asyncio.timeout(GUARD_S):
+                await cold.journal.wait_for(LoadStarted)
+                # Of the load alone: nothing else can be written before it.
+                await sent.wait()
+                cold.faults.clear("stall_load")
+                await slow.journal.wait_for(PredictionCancelled)
+        finally:
+            played = await ended(process)
+            assert {play["name"]: play["error"] for play in played if play["error"]} == {}
+        assert len(played) == 3
 
 
 @asynccontextmanager
