@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bot.app import utcnow
+from bot.domain.cloud import Price, PriceStep
 from bot.domain.errors import FailureKind
 from bot.domain.hosts import Wish
 from bot.domain.ids import HostName, ModelKey
@@ -20,7 +21,7 @@ from bot.fleet.scheduler import Scheduler
 from bot.gateway import doors, events
 from bot.gateway.server import GatewayRules, gateway
 from bot.gateway.sinks import LIFE
-from bot.sim.journal import PredictionStarted
+from bot.sim.journal import LoadFinished, PredictionCancelled, PredictionStarted, Unloaded
 from bot.sim.models import GB, SimModel
 from bot.store.keys import KeyStore
 from tests.gateway.gate import LOOPBACK, Gate, chat, gate
@@ -100,7 +101,14 @@ async def asked(it: Gate, model: str, tokens: int) -> AsyncGenerator[asyncio.Tas
 async def test_every_part_stands_without_complaint_and_without_scrolling_sideways(
     tmp_path: Path, width: int
 ) -> None:
-    async with gate(tmp_path, sim("one", QWEN), sim("two", GEMMA, BIG)) as it:
+    async with gate(
+        tmp_path,
+        sim("one", QWEN),
+        sim("two", GEMMA, BIG),
+        providers=cloud(zai="openai"),
+        # So dear that a few words here save more than a cent.
+        provider_changes={"price": Price((PriceStep(input=10**10, output=10**10),))},
+    ) as it:
         await it.ask("/v1/chat/completions", chat(QWEN.key, max_tokens=4, stream=True))
         async with browser_at(it.base, width) as seen:
             await seen.settled()
@@ -119,6 +127,10 @@ async def test_every_part_stands_without_complaint_and_without_scrolling_sideway
                 await seen.page.locator(f"nav a[href='#{tab}'][aria-current]").wait_for()
                 wide = await seen.page.evaluate("document.documentElement.scrollWidth")
                 assert wide <= width, tab
+                if tab == "usage":
+                    saved = (await it.ask("/admin/usage", method="GET")).json["savedUsd"]
+                    told = await seen.page.get_by_text("answering here saved").inner_text()
+                    assert f"${saved:.2f} at zai's price" in told
             unnamed = await seen.page.evaluate(
                 "[...document.querySelectorAll('button,input,select,textarea')].filter(e =>"
                 "!(e.textContent.trim() || e.ariaLabel || e.labels?.length)).length"
@@ -300,6 +312,49 @@ async def test_a_request_that_waits_for_a_load_is_cancelled_on_a_phone(tmp_path:
             assert box["x"] + box["width"] <= 390 - 12
             await cancel.click()
             await seen.page.get_by_text("Nobody is asking just now.").wait_for()
+        assert seen.is_clean()
+
+
+async def test_what_is_clicked_is_done_at_the_host_and_shown(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it, browser_at(it.base) as seen:
+        page, one = seen.page, it.house.hosts["one"]
+
+        async def click(name: str) -> None:
+            await page.get_by_role("button", name=name, exact=True).click()
+
+        await seen.settled()
+        await page.evaluate("location.hash = 'models'")
+        await click(f"Load {QWEN.key}")
+        loaded = await one.journal.wait_for(LoadFinished)
+        await click(f"Activate {QWEN.key}")
+        await page.locator(f"button[aria-label='Activate {QWEN.key}']:disabled").wait_for()
+        active = (await it.ask("/admin/status", method="GET")).json["active"]
+        assert active == {"modelKey": QWEN.key, "defaultInference": {}, "loaded": True}
+        await page.evaluate("location.hash = 'overview'")
+        unload = page.get_by_role("button", name=f"Unload {loaded.identifier} from one")
+        await unload.click()
+        # Asked twice, by the same button.
+        await unload.get_by_text("Really?").wait_for()
+        assert one.journal.of(Unloaded) == []
+        await unload.click()
+        assert (await one.journal.wait_for(Unloaded)).reason == "asked"
+        await unload.wait_for(state="detached")
+        await click("Drain one")
+        await page.get_by_role("button", name="Resume one").wait_for()
+        refused = await it.ask("/v1/chat/completions", chat(QWEN.key))
+        assert (refused.status, refused.error["code"]) == (503, "no_host")
+        await click("Resume one")
+        await page.get_by_role("button", name="Drain one").wait_for()
+        one.faults.stall_after_tokens(3)
+        await page.evaluate("location.hash = 'play'")
+        await page.get_by_label("Model or persona").select_option(QWEN.key)
+        await page.get_by_label("Message").fill("[[tokens 9]]")
+        await page.keyboard.press("Enter")
+        await page.locator(".said.model").get_by_text(re.compile(r"\w")).first.wait_for()
+        await one.journal.wait_for(PredictionStarted)
+        await click("Stop")
+        assert (await one.journal.wait_for(PredictionCancelled)).tokens <= 3
+        await page.get_by_text("Stopped.").wait_for()
         assert seen.is_clean()
 
 
