@@ -78,6 +78,24 @@ async def test_usage_is_told_by_key_model_host_and_day(tmp_path: Path) -> None:
             assert (refused.status, query) == (422, query)
 
 
+async def test_what_answers_at_home_saved_is_told_at_the_providers_price(tmp_path: Path) -> None:
+    async with gate(
+        tmp_path,
+        sim("one", QWEN),
+        providers=cloud(zai="openai"),
+        provider_changes={"price": DEAR},
+    ) as it:
+        for _ in range(2):
+            answer = await it.ask(CHAT, chat(QWEN.key, max_tokens=3))
+            assert "host=one" in answer.headers["x-lantern-route"]
+        told = await got(it, "/admin/usage")
+        total = told["total"]
+        assert total["outputTokens"] == 6
+        # A dollar a million, of either kind.
+        assert told["savedUsd"] == (total["inputTokens"] + total["outputTokens"]) / 1e6
+        assert told["savedBy"] == "zai"
+
+
 async def test_what_a_revoked_key_used_is_told_by_its_name(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         await it.house.ask("hi", model=QWEN.key)
