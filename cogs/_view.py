@@ -265,8 +265,10 @@ def cut_short(message: MessageView, locale: object = None) -> MessageView:
 
 def _acts(text: str, receipt: Receipt | None, *, is_cut: bool, has_thoughts: bool) -> list[Act]:
     acts = [Act.SEE] if receipt is not None and receipt.seer is not None else []
-    acts += [Act.CONTINUE] if is_cut and text.strip() else []
-    return [*acts, Act.RETRY, Act.OTHER, *([Act.THOUGHTS] if has_thoughts else [])]
+    # First where more was to come; a whole answer goes on too, as by `/continue`.
+    asks = [Act.RETRY, Act.CONTINUE] if text.strip() else [Act.RETRY]
+    asks = asks[::-1] if is_cut else asks
+    return [*acts, *asks, Act.OTHER, *([Act.THOUGHTS] if has_thoughts else [])]
 
 
 def _closed(
@@ -403,5 +405,9 @@ def buttons_of(message: MessageView, locale: object = None) -> ui.View | None:
     view = ui.View(timeout=None)
     for act in message.acts:
         label = dict(message.labels).get(act) or told(_FACES[act][0], locale)
-        view.add_item(TurnButton(act, message.subject, label))
+        button = TurnButton(act, message.subject, label)
+        if act is Act.CONTINUE and Act.RETRY in message.acts[: message.acts.index(act)]:
+            # Of a whole answer it is nothing that one is led to.
+            button.item.style = discord.ButtonStyle.secondary
+        view.add_item(button)
     return view

@@ -293,13 +293,27 @@ async def test_a_retry_is_answered_in_the_same_message_and_both_can_be_looked_at
         interaction.response.defer.assert_awaited_once_with()
         assert list(at.channel.shown) == [message]
         assert at.channel.shown[message].startswith("second\n")
-        assert at.channel.buttons[message] == ["Retry", "Other model", "older", "2/2", "newer"]
+        assert at.channel.buttons[message] == [
+            "Retry",
+            "Continue",
+            "Other model",
+            "older",
+            "2/2",
+            "newer",
+        ]
         assert await at.line() == ["second"]
         assert await at.bound() == {str(message): "again1"}
 
         await at.press(Act.OLDER)
         assert at.channel.shown[message].startswith("first\n")
-        assert at.channel.buttons[message] == ["Retry", "Other model", "older", "1/2", "newer"]
+        assert at.channel.buttons[message] == [
+            "Retry",
+            "Continue",
+            "Other model",
+            "older",
+            "1/2",
+            "newer",
+        ]
         assert await at.line() == ["first"]
         assert await at.bound() == {str(message): TURN}
         # The button of the message as somebody still saw it acts on what is there.
@@ -362,7 +376,7 @@ async def test_an_answer_keeps_its_servers_language_whoever_presses_under_it(
     async with scene(tmp_path, AGAIN) as at:
         for act, locale in ((Act.RETRY, "de"), (Act.OLDER, "fr"), (Act.NEWER, "de")):
             await at.press(act, locale=locale)
-            assert at.channel.buttons[at.ids[0]][:2] == ["Retry", "Other model"]
+            assert at.channel.buttons[at.ids[0]][:3] == ["Retry", "Continue", "Other model"]
 
 
 async def test_a_retry_that_brings_no_word_leaves_the_answer_as_it_was(tmp_path: Path) -> None:
@@ -371,7 +385,7 @@ async def test_a_retry_that_brings_no_word_leaves_the_answer_as_it_was(tmp_path:
         await at.press(Act.RETRY)
         (text,) = at.channel.shown.values()
         assert text.startswith("first\n-# ❌ No host is up.")
-        assert at.channel.buttons[at.ids[0]] == ["Retry", "Other model"]
+        assert at.channel.buttons[at.ids[0]] == ["Retry", "Continue", "Other model"]
         assert await at.line() == ["first"]
         assert await at.bound() == {str(at.ids[0]): TURN}
 
@@ -392,7 +406,7 @@ async def test_a_question_that_failed_gets_its_answer_and_no_other_to_look_at(
 ) -> None:
     async with scene(tmp_path, AGAIN, reply="") as at:
         await at.press(Act.RETRY)
-        assert at.channel.buttons[at.ids[0]] == ["Retry", "Other model"]
+        assert at.channel.buttons[at.ids[0]] == ["Retry", "Continue", "Other model"]
         assert await at.line() == ["second"]
 
 
@@ -665,7 +679,14 @@ async def test_a_longer_answer_whose_first_message_is_deleted_goes_on_in_the_oth
         (text,) = at.channel.shown.values()
         assert text.startswith("second0")
         assert "second19" in text
-        assert at.channel.buttons[two] == ["Retry", "Other model", "older", "2/2", "newer"]
+        assert at.channel.buttons[two] == [
+            "Retry",
+            "Continue",
+            "Other model",
+            "older",
+            "2/2",
+            "newer",
+        ]
         shown = await at.lantern.replies.messages(TurnId("again1"))
         assert [(row.message_id, row.part) for row in shown] == [(str(two), 0)]
         # Looked back at, it has again as many as it needs.
@@ -764,6 +785,6 @@ async def test_a_retry_cut_off_by_a_crash_leaves_the_answer_before_it(tmp_path: 
         await closing.collect()
         await closing.run()
         assert at.channel.shown[at.ids[0]].startswith("first\n")
-        assert at.channel.buttons[at.ids[0]] == ["Retry", "Other model"]
+        assert at.channel.buttons[at.ids[0]] == ["Retry", "Continue", "Other model"]
         assert await at.bound() == {str(at.ids[0]): TURN}
         assert await at.line() == ["first"]

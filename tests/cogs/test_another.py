@@ -89,7 +89,14 @@ async def test_whom_one_picks_answers_in_the_same_message_and_the_select_goes(
         assert at.turns.requests[0].model == "lab/b"
         assert at.turns.requests[0].kind == "retry"
         assert at.channel.shown[at.ids[0]].startswith("second\n")
-        assert at.channel.buttons[at.ids[0]] == ["Retry", "Other model", "older", "2/2", "newer"]
+        assert at.channel.buttons[at.ids[0]] == [
+            "Retry",
+            "Continue",
+            "Other model",
+            "older",
+            "2/2",
+            "newer",
+        ]
         link = f"https://discord.com/channels/5/7/{at.ids[0]}"
         interaction.response.edit_message.assert_awaited_once_with(
             content=f"🔁 Answering again: {link}", view=None

@@ -349,7 +349,7 @@ def test_long_code_comes_as_a_file_to_whoever_presses_also_after_a_restart() -> 
     turns = ScriptedTurns()
     turns.stored[TURN] = stored_turn(_LONG)
     (*_, last) = restored(turns.stored[TURN], has_footer=False)
-    assert last.acts == (Act.RETRY, Act.OTHER, Act.CODE)
+    assert last.acts == (Act.RETRY, Act.CONTINUE, Act.OTHER, Act.CODE)
     interaction = pressed(turns, Act.CODE, user=2)
     interaction.response.defer.assert_awaited_once_with(ephemeral=True, thinking=True)
     (call,) = interaction.followup.send.await_args_list

@@ -128,10 +128,10 @@ async def test_an_edited_question_offers_to_answer_again_and_asks_its_new_words(
         await its.edit("hello there", is_told=False)
         assert its.buttons == []
         await its.edit("hello there")
-        assert its.buttons == [["retry", "other", "edited"]]
+        assert its.buttons == [["retry", "continue", "other", "edited"]]
         # Written back as it was, there is nothing to answer.
         await its.edit("hello")
-        assert its.buttons[-1] == ["retry", "other"]
+        assert its.buttons[-1] == ["retry", "continue", "other"]
         await its.edit("hello there")
         await its.press(str(TURN))
         (request,) = at.turns.requests
@@ -150,9 +150,9 @@ async def test_a_question_edited_while_nobody_was_told_is_offered(tmp_path: Path
         await its.edited_meanwhile("hello")
         assert its.buttons == []
         await its.edited_meanwhile("hello there")
-        assert its.buttons == [["retry", "other", "edited"]]
+        assert its.buttons == [["retry", "continue", "other", "edited"]]
         await its.edited_meanwhile("hello")
-        assert its.buttons[1:] == [["retry", "other"]]
+        assert its.buttons[1:] == [["retry", "continue", "other"]]
 
 
 async def test_an_offer_that_could_not_be_shown_is_shown_when_the_edit_is_next_looked_at(
@@ -164,7 +164,7 @@ async def test_an_offer_that_could_not_be_shown_is_shown_when_the_edit_is_next_l
         await its.edit("hello there")
         assert its.buttons == []
         await its.edit("hello there")
-        assert its.buttons == [["retry", "other", "edited"]]
+        assert its.buttons == [["retry", "continue", "other", "edited"]]
 
 
 async def test_older_words_that_come_late_do_not_stand_for_those_told_since(
@@ -174,7 +174,7 @@ async def test_older_words_that_come_late_do_not_stand_for_those_told_since(
         its = await question(at)
         await its.edit("hello there")
         await its.edited_meanwhile("hello")
-        assert its.buttons == [["retry", "other", "edited"]]
+        assert its.buttons == [["retry", "continue", "other", "edited"]]
 
 
 async def test_the_offer_stays_whatever_is_pressed_until_the_words_that_stand_are_answered(

@@ -62,7 +62,7 @@ def test_a_turn_becomes_a_message_that_is_remembered_and_closed() -> None:
     (row,) = store.rows.values()
     assert (row.turn, row.channel_id, row.part, row.is_open) == (TURN, "7", 0, False)
     assert row.message_id == str(next(iter(paper.shown)))
-    assert paper.last.acts == (Act.RETRY, Act.OTHER)
+    assert paper.last.acts == (Act.RETRY, Act.CONTINUE, Act.OTHER)
 
 
 def test_a_reply_that_was_shown_waits_for_no_garbage_collector() -> None:
@@ -160,7 +160,7 @@ def test_an_answer_whose_beginning_was_deleted_goes_on_below_it() -> None:
     played(turns, paper)
     assert turns.left_early == 0
     assert 0 < sum(text.count("word") for text in paper.texts) < 20 * 60
-    assert paper.acts == [()] * (len(paper.acts) - 1) + [(Act.RETRY, Act.OTHER)]
+    assert paper.acts == [()] * (len(paper.acts) - 1) + [(Act.RETRY, Act.CONTINUE, Act.OTHER)]
 
 
 @pytest.mark.parametrize("is_stored", [True, False])

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import discord
 import pytest
 from cogs_doubles import CANDIDATE, MODEL, RECEIPT, TURN, stored_turn
 from histories import examples
@@ -22,8 +23,9 @@ from bot.domain.events import Failed, Finished, Stopped
 from bot.domain.ids import ProviderName
 from bot.policy.conversation import STOPPED
 from bot.policy.splitting import LIMIT, cut_reply, shown_parts, split_reply
-from cogs._view import Act, MessageView, ended, laid_out, restored
+from cogs._view import Act, MessageView, buttons_of, ended, laid_out, restored
 
+WHOLE = (Act.RETRY, Act.CONTINUE, Act.OTHER)
 FOOTER = "-# qwen/qwen3-30b-a3b-2507 · studio-1 · 90 tokens · 30 tok/s · 0.5 s to first token"
 
 
@@ -38,9 +40,25 @@ def the_end(
     return ended(text, end, notices=notices, has_thoughts=has_thoughts, has_footer=has_footer)
 
 
+@pytest.mark.parametrize(
+    ("acts", "style"),
+    [
+        (WHOLE, discord.ButtonStyle.secondary),
+        ((Act.CONTINUE, Act.RETRY, Act.OTHER), discord.ButtonStyle.primary),
+    ],
+)
+async def test_people_are_led_to_go_on_with_what_was_cut_alone(
+    acts: tuple[Act, ...], style: discord.ButtonStyle
+) -> None:
+    view = buttons_of(MessageView("Half", acts, TURN))
+    assert view is not None
+    (row,) = view.to_components()
+    assert [b["style"] for b in row["components"] if b["label"] == "Continue"] == [style.value]
+
+
 def test_a_whole_answer_carries_its_footer_and_retry() -> None:
     (view,) = the_end("Hello.", Finished(TURN, RECEIPT))
-    assert view == MessageView(f"Hello.\n{FOOTER}", (Act.RETRY, Act.OTHER), TURN)
+    assert view == MessageView(f"Hello.\n{FOOTER}", WHOLE, TURN)
 
 
 def test_the_footer_can_be_switched_off() -> None:
@@ -51,8 +69,8 @@ def test_the_footer_can_be_switched_off() -> None:
 @pytest.mark.parametrize(
     ("end", "has_thoughts", "acts"),
     [
-        (Finished(TURN, RECEIPT), False, (Act.RETRY, Act.OTHER)),
-        (Finished(TURN, RECEIPT), True, (Act.RETRY, Act.OTHER, Act.THOUGHTS)),
+        (Finished(TURN, RECEIPT), False, WHOLE),
+        (Finished(TURN, RECEIPT), True, (*WHOLE, Act.THOUGHTS)),
         (
             Finished(TURN, replace(RECEIPT, finish="length")),
             False,
@@ -234,11 +252,11 @@ def test_a_status_has_its_buttons_only_once_the_turn_is_known() -> None:
             "⏹ Stopped.",
             (Act.CONTINUE, Act.RETRY, Act.OTHER),
         ),
-        (stored_turn("Whole.", "done", RECEIPT), FOOTER, (Act.RETRY, Act.OTHER)),
+        (stored_turn("Whole.", "done", RECEIPT), FOOTER, WHOLE),
         (
             stored_turn("Whole.", "done", RECEIPT, reasoning_text="hm"),
             FOOTER,
-            (Act.RETRY, Act.OTHER, Act.THOUGHTS),
+            (*WHOLE, Act.THOUGHTS),
         ),
     ],
 )
@@ -251,9 +269,9 @@ def test_what_a_crash_left_is_closed_honestly(turn: Turn, line: str, acts: tuple
 def test_whoever_could_have_seen_a_picture_is_offered_after_a_crash_too() -> None:
     receipt = replace(RECEIPT, seer=CANDIDATE)
     (view,) = the_end("Words.", Finished(TURN, receipt))
-    assert view.acts == (Act.SEE, Act.RETRY, Act.OTHER)
+    assert view.acts == (Act.SEE, *WHOLE)
     (view,) = restored(stored_turn("Words.", "done", receipt), has_footer=True)
-    assert view.acts == (Act.SEE, Act.RETRY, Act.OTHER)
+    assert view.acts == (Act.SEE, *WHOLE)
 
 
 def test_what_was_tried_before_a_crash_is_left_to_why() -> None:
