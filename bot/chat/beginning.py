@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from bot.chat.choices import Choices, Resolved
 from bot.chat.consents import Consents
@@ -10,9 +11,15 @@ from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
 from bot.chat.taken_back import TakenBack, unquoted
 from bot.domain.chat import Message, Quote, Receipt, Turn, TurnRequest
-from bot.domain.errors import NotPermitted, QuestionDeleted, RequestRefused, WordsGone
+from bot.domain.errors import (
+    NotPermitted,
+    QuestionDeleted,
+    RequestRefused,
+    UnknownName,
+    WordsGone,
+)
 from bot.domain.events import Queued
-from bot.domain.ids import TurnId, UserId
+from bot.domain.ids import ModelKey, TurnId, UserId
 from bot.policy.access import check_text
 from bot.policy.context import CONTINUE_TEXT, most_bytes
 from bot.policy.conversation import adds_to_own, goes_on
@@ -56,6 +63,7 @@ class Beginnings:
         # Whoever presses Retry pays for it, though the words stay their author's.
         payer, kind, since = request.user, request.kind, self._store.database.erasures
         pressed, has_spoken = None, kind != "new" and request.persona is None
+        is_named = request.model is not None
         if kind != "new":
             # Alone at first: how much of the branch can fit is known once it is known who answers.
             pressed = None if request.parent is None else await self._store.get(request.parent)
@@ -63,13 +71,16 @@ class Beginnings:
             if kind == "continue" and pressed is not None and not pressed.reply_text.strip():
                 raise RequestRefused(WORDLESS)
         check_text(request.text, has_attachments=bool(request.attachments or request.quotes))
-        resolved = await self._choices.resolve(
-            request.place,
-            request.user,
-            request.persona,
-            request.model,
-            has_spoken=has_spoken,
-        )
+        place, user, persona = request.place, request.user, request.persona
+        resolve = partial(self._choices.resolve, place, user, persona, has_spoken=has_spoken)
+        try:
+            resolved = await resolve(request.model)
+        except (UnknownName, RequestRefused):
+            if is_named:
+                raise
+            # What the question named is gone meanwhile: a press has whoever is chosen here answer.
+            request = replace(request, model=None)
+            resolved = await resolve()
         text_bytes = most_bytes(self._planner.window(resolved))
         branch = await self._gone_on_from(request, pressed, resolved, text_bytes)
         await self._planner.prepare()
@@ -80,8 +91,8 @@ class Beginnings:
         if kind == "continue" and pressed is not None:
             # No turn of its own: the words become a part of the answer they go on with.
             return asking, pressed
-        name, asked = resolved.persona.name, request.asked
-        receipt = Receipt(name, asked=asked) if asked else None
+        name, asked, option = resolved.persona.name, request.asked, str(request.model or "")
+        receipt = Receipt(name, asked=asked, option=option) if asked or option else None
         turn = Turn(
             id=turn_id,
             parent=branch[-1].id if branch else None,
@@ -304,8 +315,15 @@ def _completed(request: TurnRequest, parent: Turn | None) -> TurnRequest:
     """A press with its words: a retry asks its parent's question again, else it is to go on."""
     if parent is None:
         raise NotPermitted("That reply is not stored any more, so it cannot be redone.")
-    asked = "" if parent.receipt is None else parent.receipt.asked
-    request = replace(request, persona=request.persona or parent.persona, asked=asked)
+    before = Receipt(parent.persona) if parent.receipt is None else parent.receipt
+    # Asked of one model, it was answered again by another, while that one was in memory.
+    kept = ModelKey(before.option) if before.option and not request.must_see else None
+    request = replace(
+        request,
+        persona=request.persona or parent.persona,
+        model=request.model or kept,
+        asked=before.asked,
+    )
     if request.kind == "retry":
         # The words stay their author's, whoever presses.
         return replace(

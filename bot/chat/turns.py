@@ -380,7 +380,8 @@ class Turns:
 
         straight = None if emit.straight is None else taken
         draft = Draft(turn.persona, reason, partial(self._tell, running, emit), straight)
-        draft.so_far = replace(draft.so_far, asked=asking.request.asked)
+        asked, option = asking.request.asked, str(asking.request.model or "")
+        draft.so_far = replace(draft.so_far, asked=asked, option=option)
         running.draft, running.kept_at = draft, loop.time()
         ending: Ending | None = None
         try:
@@ -432,6 +433,7 @@ class Turns:
             by.timing,
             seams=by.seams,
             asked=by.asked,
+            option=by.option,
             timed_parts=by.timed_parts,
         )
         if (before := running.before) is not None:

@@ -450,6 +450,8 @@ class Receipt:
     """Who gave the words it goes on with, where it was continued by somebody else."""
     asked: str = ""
     """As of the request."""
+    option: str = ""
+    """The model or provider that was named for this question alone; a retry asks it again."""
 
     timed_parts: Timed | None = None
     """Of an answer in several parts, what was timed of them; None where it is one."""

@@ -16,8 +16,17 @@ from bot.chat.draft import Draft
 from bot.chat.planning import Asking, Planner
 from bot.chat.running import Running
 from bot.chat.taken_back import TakenBack
-from bot.domain.chat import Attachment, Message, Place, Quote, Turn, TurnKind, TurnRequest
-from bot.domain.errors import NotPermitted, RequestRefused
+from bot.domain.chat import (
+    Attachment,
+    Message,
+    Place,
+    Quote,
+    Receipt,
+    Turn,
+    TurnKind,
+    TurnRequest,
+)
+from bot.domain.errors import NotPermitted, RequestRefused, UnknownName
 from bot.domain.events import Queued, TurnEvent
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, TurnId, UserId
 from bot.domain.personas import Persona
@@ -183,6 +192,7 @@ def test_a_new_question_becomes_a_turn_of_whoever_answers_here() -> None:
         created_at_ms=NOW_MS,
         attachments=(NOTE,),
         quotes=(QUOTE,),
+        receipt=Receipt(SAGE, option=QWEN),
     )
     assert (asking.resolved, asking.request, asking.payer) == (RESOLVED, request, ADA)
     assert (asking.branch, asking.turn, asking.redone) == ((said("before"),), HERE, None)
@@ -224,6 +234,38 @@ def test_a_retry_says_its_authors_words_again_and_whoever_pressed_pays(
     )
     # The words were said in the turn that is redone: where that was counts too.
     assert [given.args[2] for given in stage.consents.judge.await_args_list] == [(FIRST,)]
+
+
+NAMED = replace(FIRST, receipt=Receipt(PIRATE, option=QWEN))
+
+
+@pytest.mark.parametrize("kind", ["retry", "continue"])
+@pytest.mark.parametrize(
+    ("given", "model"),
+    [
+        ({}, QWEN),
+        ({"model": ModelKey("google/gemma")}, ModelKey("google/gemma")),
+        ({"must_see": True}, None),
+    ],
+)
+def test_a_press_asks_the_model_that_its_question_named_unless_another_is_named_now(
+    kind: TurnKind, given: dict[str, Any], model: ModelKey | None
+) -> None:
+    stage = Stage([NAMED])
+    asking, _ = stage.begin(replace(asked("", BOB, parent=FIRST.id, kind=kind), **given))
+    assert asking.request.model == model
+    assert stage.choices.resolve.await_args_list[0].args[3] == model
+
+
+def test_what_its_question_named_may_be_gone_but_not_what_is_named_now() -> None:
+    stage = Stage([NAMED])
+    stage.choices.resolve.side_effect = [UnknownName("model", QWEN, ()), RESOLVED]
+    asking, turn = stage.begin(asked("", BOB, parent=FIRST.id, kind="retry"))
+    assert (asking.request.model, turn.receipt) == (None, None)
+    stage = Stage([NAMED])
+    stage.choices.resolve.side_effect = [UnknownName("model", QWEN, ()), RESOLVED]
+    with pytest.raises(UnknownName):
+        stage.begin(asked("", BOB, parent=FIRST.id, kind="retry", model=QWEN))
 
 
 @pytest.mark.parametrize("persona", [None, SAGE])
