@@ -7,6 +7,7 @@ import discord
 from discord import app_commands
 
 from bot.chat.catalog import Catalog, ModelOption
+from bot.chat.switch import PersonaOption
 from bot.domain.ids import PersonaName, ProviderName
 from bot.policy.names import matching, shown_name
 from cogs._languages import told
@@ -28,6 +29,18 @@ def model_choices(options: Iterable[ModelOption], locale: object = None) -> Stri
         (each, told(each.mark, locale, frozenset({each.key, *each.hosts}))) for each in options
     )
     return _choices((option.value, mark, option.name) for option, mark in marks)
+
+
+def answering_choices(options: Iterable[PersonaOption], locale: object = None) -> StringChoices:
+    """Personas that may answer, with how their models stand, in the reader's language."""
+    found: list[tuple[str, str, str]] = []
+    for each in options:
+        persona, name = each.persona, shown_name(each.persona.name)
+        mark = told(each.mark, locale, frozenset({str(persona.model)}))
+        written = f"● {name}" if each.is_current else name
+        mark = " · ".join(filter(None, (mark, persona.description)))
+        found.append((str(persona.name), mark, written))
+    return _choices(found)
 
 
 def persona_choices(

@@ -26,8 +26,8 @@ from cogs._access import Access
 from cogs._autocomplete import (
     CHOICES,
     StringChoices,
+    answering_choices,
     model_choices,
-    persona_choices,
     type_choices,
 )
 from cogs._chains import Chains, files_of
@@ -246,7 +246,8 @@ class Chat(commands.Cog):
 
     @chat.autocomplete("persona")
     async def _personas(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
-        return persona_choices(self._catalog, typed, asked)
+        found = await self._switch.personas(place_of(asked), user_id(asked.user), typed, CHOICES)
+        return answering_choices(found, asked.locale)
 
     @chat.autocomplete("model")
     async def _models(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:

@@ -19,7 +19,7 @@ from bot.policy.markup import harmless
 from bot.policy.names import shown_name
 from bot.policy.pacing import Pacers
 from bot.policy.prompt import Moment, filled_in, scene_of
-from cogs._autocomplete import CHOICES, StringChoices, model_choices, persona_choices
+from cogs._autocomplete import CHOICES, StringChoices, answering_choices, model_choices
 from cogs._faults import say
 from cogs._languages import told
 from cogs._loads import Loads
@@ -78,7 +78,8 @@ class Choosing(commands.Cog):
 
     @persona.autocomplete("name")
     async def _personas(self, asked: discord.Interaction[Any], typed: str) -> StringChoices:
-        return persona_choices(self._catalog, typed, asked)
+        found = await self._switch.personas(place_of(asked), user_id(asked.user), typed, CHOICES)
+        return answering_choices(found, asked.locale)
 
     async def _choose(
         self,

@@ -19,7 +19,7 @@ from bot.policy.names import shown_name
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT
 from cogs._access import Access
-from cogs._autocomplete import StringChoices, persona_choices
+from cogs._autocomplete import CHOICES, StringChoices, answering_choices
 from cogs._faults import SENDING_ERRORS, say
 from cogs._languages import public_locale
 from cogs._mentions import is_prompt
@@ -108,7 +108,10 @@ class Threads(commands.Cog):
 
     @thread.autocomplete("persona")
     async def _personas(self, interaction: discord.Interaction[Any], typed: str) -> StringChoices:
-        return persona_choices(self._catalog, typed, interaction)
+        found = await self._switch.personas(
+            place_of(interaction), user_id(interaction.user), typed, CHOICES
+        )
+        return answering_choices(found, interaction.locale)
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:

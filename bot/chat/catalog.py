@@ -156,10 +156,11 @@ class Catalog:
         user: UserId | None = None,
         server: PlaceId | None = None,
         among: Container[PersonaName] | None = None,
+        current: str = "",
     ) -> tuple[Persona, ...]:
         """Personas this person may choose here, by part of a name or description, or nearly so.
 
-        ``among`` are those that count; None: all.
+        ``among`` are those that count; None: all. ``current`` leads where it matches.
         """
         seen = {p.name: p for p in self._shelf.seen_by(user, server)}
         texts = {
@@ -167,7 +168,13 @@ class Catalog:
             for name, persona in seen.items()
             if among is None or name in among
         }
-        return tuple(seen[name] for name in matching(typed, texts, limit)[:limit])
+        found = sorted(matching(typed, texts, limit), key=lambda name: name != current)
+        return tuple(seen[name] for name in found[:limit])
+
+    def stands(self, persona: Persona) -> str:
+        """How this persona's model stands, as ``ModelOption.mark``; empty where it is any."""
+        snapshot = self.snapshot()
+        return "" if persona.model == AUTO else self._option(snapshot, persona.model).mark
 
     def hosts(self, typed: str = "") -> tuple[HostSnapshot, ...]:
         """Hosts whose name or address matches what was typed."""

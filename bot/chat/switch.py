@@ -1,6 +1,7 @@
 """Switching: what answers here and why, and choosing another persona or model."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -83,6 +84,17 @@ def beside_words(said: Explanation, persona: Persona) -> str:
     return f"{words}; {said.way_back} goes back to {own}." if said.model != persona.model else ""
 
 
+@value
+class PersonaOption:
+    """A persona that somebody may choose."""
+
+    persona: Persona
+    mark: str
+    """How its model stands: ``warm · studio-1``; empty where it is any."""
+    is_current: bool
+    """It answers here now."""
+
+
 class Switch:
     """Keeps choices and warms what was chosen."""
 
@@ -147,6 +159,16 @@ class Switch:
             every = dict.fromkeys((*routed, *self._catalog.providers()))
             cloud = [name for name in every if consent.covers((), name)]
         return self._catalog.models(typed, limit, cloud, resolved.value)
+
+    async def personas(
+        self, place: Place, user: UserId, typed: str = "", limit: int = 25
+    ) -> tuple[PersonaOption, ...]:
+        """Who may be chosen here, as somebody types; who answers now comes first and is marked."""
+        current = ""
+        with suppress(BotError):
+            current = (await self._choices.resolve(place, user)).persona.name
+        found = self._catalog.personas(typed, limit, user, place.server, current=current)
+        return tuple(PersonaOption(p, self._catalog.stands(p), p.name == current) for p in found)
 
     async def check_model(
         self,

@@ -19,6 +19,7 @@ from bot.domain.ids import HostName, PersonaName, PlaceId, ProviderName, UserId
 from bot.policy.access import EVERY_RIGHT, Rights
 from bot.policy.choice import Scope
 from bot.policy.personas import Editor
+from cogs._autocomplete import answering_choices
 
 ELSEWHERE = replace(PLACE, channel=PlaceId("discord:2"))
 THREAD = replace(PLACE, thread=PlaceId("discord:3"))
@@ -285,6 +286,33 @@ async def test_a_persona_said_for_one_turn_decides_what_is_offered_for_it(tmp_pa
         assert found == ["auto", f"● {GEMMA.key}", QWEN.key]
         # Not typed to its end yet, or mistyped: models alone.
         assert "☁ zai" not in await offered(home, persona="dia?")
+
+
+async def test_personas_are_offered_with_how_their_models_stand_and_who_answers_now_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = MODELS | {"any": "model: auto\n", "sage": f"model: {GEMMA.key}\n"}
+    async with house(tmp_path, sim("studio", QWEN, GEMMA), personas=who) as home:
+        switch = home.lantern.switch
+        await home.ask("hello")
+        await switch.set_persona(PLACE, ADA, "me", "sage", rights=EVERY_RIGHT)
+
+        async def names(user: UserId = ADA, limit: int = 25) -> list[str]:
+            found = answering_choices(await switch.personas(PLACE, user, "", limit))
+            return [choice.name for choice in found]
+
+        # As `/model` says it of their models; nothing of whoever takes any.
+        first, *others = await names()
+        assert first.startswith("● sage · cold · ~")
+        assert others == ["any", "default · warm · studio"]
+        assert (await names(BOB))[0] == "● default · warm · studio"
+        assert (await names(limit=1))[0].startswith("● sage")
+
+        async def broken(_: object) -> None:
+            raise StoreUnavailable("disk full")
+
+        monkeypatch.setattr(home.lantern.database, "read", broken)
+        assert (await names())[:2] == ["any", "default · warm · studio"]
 
 
 async def test_a_store_that_cannot_be_read_leaves_the_models(

@@ -22,7 +22,7 @@ from bot.chat.lantern import Lantern
 from bot.chat.personas import Personas
 from bot.chat.place_settings import Configured, PlaceSettings
 from bot.chat.relaying import Relaying
-from bot.chat.switch import Switch
+from bot.chat.switch import PersonaOption, Switch
 from bot.chat.taken_back import TakenBack
 from bot.chat.turns import Turns
 from bot.chat.usage import UsageTracker
@@ -381,10 +381,15 @@ def lantern_of(
     ) -> tuple[ModelOption, ...]:
         return catalog.models(typed, limit, [provider.name for provider in cloud])
 
+    def offered(place: Place, user: UserId, typed: str, limit: int) -> tuple[PersonaOption, ...]:
+        found = catalog.personas(typed, limit, user, place.server)
+        return tuple(PersonaOption(persona, "", is_current=False) for persona in found)
+
     def meant(place: Place, user: UserId, name: str, **_: object) -> str:
         return catalog.choice(name)
 
     switch.options.side_effect, switch.check_model.side_effect = options, meant
+    switch.personas.side_effect = offered
     return Lantern(
         turns=turns or ScriptedTurns(),
         personas=double(Personas),
