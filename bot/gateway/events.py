@@ -80,6 +80,8 @@ class Feed:
         self._ring: deque[tuple[int, bytes]] = deque(maxlen=RING)
         self.viewers: set[_Viewer] = set()
         """Who looks on; only the feed changes it."""
+        self.arrivals = 0
+        """How often somebody began to look on, or was sent a snapshot anew."""
         self._kept_until = 0.0
         self._is_kept = self._is_closed = False
 
@@ -126,6 +128,7 @@ class Feed:
         missed = self._missed(request.headers.get("Last-Event-ID", ""))
         viewer.is_behind = missed is None
         self.viewers.add(viewer)
+        self.arrivals += 1
         self._is_kept = True
         clock = asyncio.get_running_loop().time
         told_at = clock()
@@ -160,6 +163,7 @@ class Feed:
             whole = await self._prepare()
             # No await from here on: the events after this number are those the viewer takes.
             viewer.is_behind = False
+            self.arrivals += 1
             return self._frame("snapshot", whole(), self._number)
         viewer.news.clear()
         if not viewer.frames:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -38,6 +38,9 @@ PROGRESS_S = 0.2
 STATE_S = 1.0
 """How requests under way and changed hosts stand is shown this often to those who look on."""
 
+SOON_S = 0.05
+"""So soon after news of a host it is shown how it stands; several come at once."""
+
 RECENT = 50
 """Ended requests in a snapshot."""
 
@@ -56,8 +59,10 @@ class Watching:
         self._loads: dict[HostName, float] = {}
         """Loads under way, and when their progress was last told."""
         self.metrics = Metrics(built)
-        self._shown: Mapping[HostName, HostSnapshot] = {}
-        """The hosts as those who look on were shown them last."""
+        self._shown: dict[HostName, HostSnapshot] = {}
+        """The hosts as all who look on were shown them last."""
+        self._arrivals = 0
+        """Of the feed, when they were shown."""
         self._had_flights = False
         self.feed = Feed(self._snapshot, utcnow)
 
@@ -154,13 +159,22 @@ class Watching:
         self._ticking = asyncio.get_running_loop().call_later(STATE_S, self._show_state)
         if not self.feed.viewers:
             return
-        snapshot, shown = self._built.fleet.snapshot(), self._shown
-        changed = [host for name, host in snapshot.hosts.items() if shown.get(name) != host]
+        if self._arrivals != self.feed.arrivals:
+            # Who came since was shown another moment, in which a host may have stood otherwise.
+            self._shown.clear()
+        snapshot, self._arrivals = self._built.fleet.snapshot(), self.feed.arrivals
+        changed = [host for name, host in snapshot.hosts.items() if self._shown.get(name) != host]
         flights = self.flights()
         if changed or flights or self._had_flights:
             hosts = [host_object(host, snapshot.taken_at) for host in changed]
             self.feed.show("state", requests=flights, hosts=hosts)
-        self._shown, self._had_flights = snapshot.hosts, bool(flights)
+        self._shown, self._had_flights = dict(snapshot.hosts), bool(flights)
+
+    def _show_soon(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._ticking.when() > (soon := loop.time() + SOON_S):
+            self._ticking.cancel()
+            self._ticking = loop.call_at(soon, self._show_state)
 
     def _moment(self, flight: Flight, now: float) -> str:
         began = self._utcnow() - timedelta(seconds=now - flight.began_at)
@@ -181,6 +195,7 @@ class Watching:
                 self._hear_of_load(news)
             case FleetEvent():
                 self._hear_of_host(news)
+                self._show_soon()
             case ProviderNews(what=what, name=name, kind=kind):
                 if what != "passed":
                     self.feed.publish("provider", provider=name, what=what, failure=kind)
@@ -241,6 +256,8 @@ class Watching:
         if told_at is not None and now - told_at < PROGRESS_S:
             return
         self._loads[news.host] = now
+        # Whoever reads this sees the host load; one that fails within the second must be seen to.
+        self._shown.pop(news.host, None)
         left_s = news.seconds_left
         self.feed.publish(
             "model_load.start" if told_at is None else "model_load.progress",

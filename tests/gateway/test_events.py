@@ -322,6 +322,36 @@ async def test_a_fleet_that_stands_still_is_shown_once(
         assert len(shown) <= 2
 
 
+async def test_what_changes_a_host_is_shown_before_the_next_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "STATE_S", 3600.0)
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as seen:
+        for act, state in (("drain", "draining"), ("resume", "up")):
+            await it.ask(f"/admin/hosts/one/{act}", {})
+            (host,) = (await seen.until("state"))["hosts"]
+            assert host["state"] == state
+
+
+@pytest.mark.parametrize("came_back", [False, True])
+async def test_who_came_between_two_looks_is_told_what_was_undone_before_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, came_back: bool
+) -> None:
+    monkeypatch.setattr(watching, "STATE_S", 0.3)
+    monkeypatch.setattr(watching, "SOON_S", 3600.0)
+    async with gate(tmp_path, sim("one", QWEN)) as it, viewer(it) as first:
+        while not (await first.until("state"))["hosts"]:
+            pass
+        await it.ask("/admin/hosts/one/drain", {})
+        drained = await first.until("host.drained")
+        assert drained["host"] == "one"
+        async with viewer(it, first.last_id if came_back else None) as second:
+            await it.ask("/admin/hosts/one/resume", {})
+            hosts: list[dict[str, Any]] = []
+            while [host["state"] for host in hosts] != ["up"]:
+                hosts = (await second.until("state"))["hosts"]
+
+
 async def test_what_is_refused_before_it_is_routed_is_an_event_without_its_words(
     tmp_path: Path,
 ) -> None:

@@ -73,6 +73,7 @@ function hear(event) {
   };
   switch (event.type) {
     case "snapshot":
+      looks++;
       state.status = event.status;
       state.hosts = new Map(event.hosts.map((h) => [h.name, h]));
       state.models = event.models; state.requests = event.requests; state.recent = [...event.recent].reverse();
@@ -110,15 +111,17 @@ function hear(event) {
   changed();
 }
 
-let asking = null;
+let asking = null, looks = 0;
 function refresh() {
   // Several things change at once when a model comes or goes: one look is enough for them.
   clearTimeout(asking);
   asking = setTimeout(async () => {
+    const look = ++looks;
     try {
-      const [status, hosts, models] = await Promise.all([ask("/admin/status"), ask("/admin/hosts"), ask("/admin/models")]);
+      // The hosts are told by events alone: an answer that came behind one showed what was over.
+      const [status, models] = await Promise.all([ask("/admin/status"), ask("/admin/models")]);
+      if (look !== looks) return;
       state.status = status; state.models = models.models;
-      state.hosts = new Map(hosts.hosts.map((h) => [h.name, h]));
       changed();
     } catch { /* the line's own state tells of it */ }
   }, 150);
