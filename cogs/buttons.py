@@ -18,11 +18,11 @@ from cogs._access import Access
 from cogs._again import Again
 from cogs._another import PICK, Another
 from cogs._faults import say, say_error
-from cogs._languages import public_locale, told
+from cogs._languages import told
 from cogs._loads import Loads
-from cogs._places import place_of, user_id
+from cogs._places import user_id
 from cogs._reply import Replies
-from cogs._view import Act, buttons_of, restored, small_line
+from cogs._view import Act, small_line
 
 MAX_SHOWN_PARTS = 2
 """Longer thoughts come as a file: one upload instead of a wall of messages."""
@@ -134,19 +134,14 @@ class Buttons(commands.Cog):
             # Its last edit is on the way; one of ours now could cut the answer's end off.
             await interaction.response.defer()
         else:
-            # A button that a crash left over: its message is brought in line.
-            stored = await self._turns.store.get(turn)
-            has_footer = self._rules.here(place_of(interaction)).footer
-            locale = public_locale(interaction)
+            # A button that was left over, by a crash or a call that Discord lost: all messages of
+            # its answer are brought in line. Which answer is shown is not changed by it.
             answers = await self._turns.store.answers(turn)
-            views = (
-                restored(stored, answers, has_footer=has_footer, locale=locale) if stored else ()
-            )
-            # A press changes its own message alone: one that holds only a part stays as it is.
-            if len(views) != 1:
-                raise RequestRefused("That answer has already ended.")
-            content, buttons = views[0].content, buttons_of(views[0], locale)
-            await interaction.response.edit_message(content=content, view=buttons)
+            if answers is not None:
+                await self._again.look(interaction, answers.shown, 0)
+                return
+            await interaction.response.edit_message(view=None)
+            raise RequestRefused("That answer has already ended.")
 
     async def _think_aloud(
         self, interaction: discord.Interaction[Any], stored: Turn | None

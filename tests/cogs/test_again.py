@@ -788,3 +788,31 @@ async def test_a_retry_cut_off_by_a_crash_leaves_the_answer_before_it(tmp_path: 
         assert at.channel.buttons[at.ids[0]] == ["Retry", "Continue", "Other model"]
         assert await at.bound() == {str(at.ids[0]): TURN}
         assert await at.line() == ["first"]
+
+
+async def test_a_stop_left_over_under_an_answer_of_several_messages_leaves_as_it_is_pressed(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN, reply="word " * 900, count=3) as at:
+        for message in at.ids:
+            at.channel.shown[message], at.channel.buttons[message] = "word", ["Stop"]
+        interaction = await at.press(Act.STOP, user=2)
+        assert said_to(interaction) == []
+        assert [at.channel.buttons[message] for message in at.ids] == [
+            [],
+            [],
+            ["Retry", "Continue", "Other model"],
+        ]
+        assert "".join(at.channel.shown.values()).count("word") == 900
+        assert await at.line() == ["word " * 900]
+
+
+async def test_a_stop_left_over_under_another_answer_leaves_the_shown_one_shown(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, AGAIN) as at:
+        await at.press(Act.RETRY)
+        at.channel.shown[at.ids[0]] = "fir"
+        await at.press(Act.STOP, subject=TURN)
+        assert at.channel.shown[at.ids[0]].startswith("second\n")
+        assert await at.line() == ["second"]

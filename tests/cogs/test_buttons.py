@@ -13,7 +13,6 @@ from cogs_doubles import (
     FINISHED,
     HOST,
     MODEL,
-    RECEIPT,
     REQUEST,
     STARTED,
     TURN,
@@ -119,11 +118,10 @@ def test_a_stop_left_over_from_a_crash_brings_its_message_in_line() -> None:
     assert len(shown["view"].children) == 3
 
 
-def test_a_stop_of_an_answer_over_several_messages_says_that_it_has_ended() -> None:
-    turns = ScriptedTurns()
-    turns.stored[TURN] = stored_turn("word " * 900, "done", RECEIPT)
-    assert "already ended" in said_to(pressed(turns, Act.STOP))[0]
-    assert "already ended" in said_to(pressed(ScriptedTurns(), Act.STOP))[0]
+def test_a_stop_of_an_answer_that_is_stored_no_more_leaves_and_says_that_it_has_ended() -> None:
+    interaction = pressed(ScriptedTurns(), Act.STOP)
+    interaction.response.edit_message.assert_awaited_once_with(view=None)
+    assert "already ended" in said_to(interaction)[0]
 
 
 @pytest.mark.parametrize("act", [Act.STOP, Act.CANCEL])
