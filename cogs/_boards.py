@@ -32,6 +32,14 @@ DENIED = (
     "📋 I may not edit the fleet's board any more. Let me see that channel again, or take the "
     "board away by `/fleet board off`:"
 )
+LOCKED = (
+    "📋 The fleet's board stands in a locked thread, where I may change nothing. Unlock it, or "
+    "take the board away by `/fleet board off`:"
+)
+
+BLOCKED_MAX_S = 900.0
+"""Longest pause before one that may not be changed is tried again: each refusal counts towards the
+limit that bans a whole address."""
 
 _log = structlog.get_logger(__name__)
 
@@ -49,12 +57,28 @@ class Board:
     message: int
 
 
+@value
+class _Block:
+    """What stands in the way of changing one, and until when it is left alone."""
+
+    line: str
+    tries: int
+    until: float
+
+
 class _Frame(Transport):
     """A board's message; remembers why the last call failed."""
 
     fault: DiscordFault | None = None
     pictures: Pictures | None = None
     """What its edit brings along; None leaves what hangs there, or Discord refused a picture."""
+
+    async def send(self, part: int, message: MessageView) -> int:
+        try:
+            return await super().send(part, message)
+        except SENDING_ERRORS as error:
+            self.fault = self.fault_of(error)
+            raise
 
     async def edit(
         self, message_id: int, message: MessageView, before: MessageView | None = None
@@ -92,8 +116,8 @@ class Boards:
         self._shown: dict[Board, str] = {}
         self._drawn: dict[Board, tuple[float, LastDay | None]] = {}
         """When its picture was looked at last, and the day that hangs there; None: no picture."""
-        self._denied: set[Board] = set()
-        """Said once of each that it may not be edited."""
+        self._blocked: dict[Board, _Block] = {}
+        """Those that may not be changed; said once of each."""
         self._putting_up: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By server: whoever puts one up."""
 
@@ -147,6 +171,12 @@ class Boards:
         await self._note()
         return board is not None
 
+    def in_the_way(self, server: int) -> str:
+        """Why a server's board cannot be brought up to date, and what helps; empty where it can."""
+        board = self._boards.get(server)
+        block = None if board is None else self._blocked.get(board)
+        return "" if block is None else block.line
+
     async def keep(self, client: Callable[[], discord.Client | None]) -> None:
         """Brings every board up to date once a minute, by the connection there is then."""
         while True:
@@ -155,7 +185,9 @@ class Boards:
                 # Side by side: one that Discord does not take now must not hold up the others.
                 async with asyncio.TaskGroup() as group:
                     for board in tuple(self._boards.values()):
-                        group.create_task(self._refresh(now, board))
+                        block = self._blocked.get(board)
+                        if block is None or asyncio.get_running_loop().time() >= block.until:
+                            group.create_task(self._refresh(now, board))
             await asyncio.sleep(BOARD_EVERY_S)
 
     async def _refresh(self, client: discord.Client, board: Board) -> None:
@@ -175,24 +207,22 @@ class Boards:
                     board = await self._replace(client, board, message)
                 return True
 
-            outcome = await Writer(View((MessageView(text),)), frame, keep, denied_tries=1).run(
-                existing=(board.message,)
-            )
+            view, is_news = View((MessageView(text),)), board not in self._blocked
+            writer = Writer(view, frame, keep, denied_tries=1, is_news=is_news)
+            outcome = await writer.run(existing=(board.message,))
             # Another may have been put up meanwhile.
             if self._boards.get(board.server) != board:
                 return
             if outcome == "shown":
                 self._shown[board] = text
-                self._denied.discard(board)
+                self._blocked.pop(board, None)
                 if pictures and frame.pictures is None:
                     self._drawn[board] = asyncio.get_running_loop().time(), None
                 return
-            # Nobody knows what hangs there now: a minute later it is tried again.
+            # Nobody knows what hangs there now: with the next try it is drawn anew.
             self._drawn.pop(board, None)
-            if frame.fault is DiscordFault.DENIED and board not in self._denied:
-                self._denied.add(board)
-                told_at, line = self._owner_channel, f"{DENIED} <#{board.channel}>."
-                await tell_owners(client, line, told_at, self._readers)
+            if frame.fault in (DiscordFault.DENIED, DiscordFault.LOCKED):
+                await self._block(client, board, frame.fault)
             elif frame.fault in (DiscordFault.GONE, DiscordFault.LOST):
                 # Whoever deletes it wants it gone: put up again, it would be a spammer.
                 _log.info("board was taken away", server=board.server, channel=board.channel)
@@ -201,6 +231,16 @@ class Boards:
         except Exception:
             # A board is worth no answer: whatever breaks here must not end what runs beside it.
             _log.exception("board not kept", server=board.server)
+
+    async def _block(self, client: discord.Client, board: Board, fault: DiscordFault) -> None:
+        """Leaves one alone for a while, longer each time; the first time its owners are told."""
+        before = self._blocked.get(board)
+        tries = 1 if before is None else before.tries + 1
+        until = asyncio.get_running_loop().time() + min(BLOCKED_MAX_S, BOARD_EVERY_S * 2**tries)
+        line = f"{LOCKED if fault is DiscordFault.LOCKED else DENIED} <#{board.channel}>."
+        self._blocked[board] = _Block(line, min(tries, 10), until)
+        if before is None:
+            await tell_owners(client, line, self._owner_channel, self._readers)
 
     async def _replace(self, client: discord.Client, board: Board, message: int) -> Board:
         """Remembers the message put up anew where a board could not be edited; gives the new board.
@@ -214,7 +254,7 @@ class Boards:
         # The picture hung under the old one: the new one gets its own with the next look.
         for known in (self._shown, self._drawn):
             known.pop(board, None)
-        self._denied.discard(board)
+        self._blocked.pop(board, None)
         self._boards[board.server] = anew
         try:
             await self._note()
@@ -270,7 +310,7 @@ class Boards:
             return
         self._shown.pop(board, None)
         self._drawn.pop(board, None)
-        self._denied.discard(board)
+        self._blocked.pop(board, None)
         place = client.get_partial_messageable(board.channel, guild_id=board.server)
         try:
             await place.get_partial_message(board.message).delete()

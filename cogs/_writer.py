@@ -201,14 +201,20 @@ class Writer:
         keep: KeepMessage | None = None,
         denied_tries: int = MAX_TRIES,
         showing: Callable[[], object] | None = None,
+        *,
+        is_news: bool = True,
     ) -> None:
-        """``denied_tries`` are made where we may not write any more; ``showing`` precedes each."""
+        """``denied_tries`` are made where we may not write any more; ``showing`` precedes each.
+
+        Without ``is_news`` it was logged before that this cannot be shown.
+        """
         self.is_visible = False
         """Has a message been given something to show?"""
         self._view = view
         self._transport = transport
         self._keep = keep
         self._showing = showing
+        self._is_news = is_news
         self._kept: set[int] = set()
         self._denied_tries = denied_tries
         self._messages = Messages(locale=transport.locale)
@@ -268,7 +274,7 @@ class Writer:
             await self._keep_new()
         except SENDING_ERRORS as error:
             outcome = "given up" if fault_of(error) is DiscordFault.LEAVING else "gone"
-            _warn("reply cannot be shown", error, outcome=outcome)
+            self._warn("reply cannot be shown", error, outcome=outcome)
         finally:
             # One that left without a word would slow the others in its channel for ever.
             for pacer in self._joined:
@@ -365,7 +371,7 @@ class Writer:
             # Those that are left may show other parts by now.
             self._kept.clear()
         if is_adapted:
-            _warn("message not taken as it was", error, fault=fault.value)
+            self._warn("message not taken as it was", error, fault=fault.value)
             return None
         # While text still comes a later call shows it anyway; only the last words are given up on.
         tries: float = 0
@@ -394,7 +400,7 @@ class Writer:
             return None
         # What was tried in vain, or cut off by our own leaving, the next start tries again.
         outcome = "given up" if tries or fault is DiscordFault.LEAVING else "gone"
-        _warn("reply cannot be shown", error, outcome=outcome)
+        self._warn("reply cannot be shown", error, outcome=outcome)
         return outcome
 
     async def _keep_new(self) -> None:
@@ -404,6 +410,6 @@ class Writer:
             if await self._keep(part, message_id):
                 self._kept.add(message_id)
 
-
-def _warn(event: str, error: BaseException, **more: str) -> None:
-    _log.warning(event, error=f"{type(error).__name__}: {error}"[:300], **more)
+    def _warn(self, event: str, error: BaseException, **more: str) -> None:
+        if self._is_news:
+            _log.warning(event, error=f"{type(error).__name__}: {error}"[:300], **more)

@@ -22,7 +22,7 @@ from cogs._autocomplete import (
     model_choices,
 )
 from cogs._boards import Boards
-from cogs._faults import say
+from cogs._faults import DiscordFault, fault_of, say
 from cogs._languages import told
 from cogs._loads import Loads
 from cogs._places import DiscordRules
@@ -61,7 +61,10 @@ class FleetCog(
         is_admin = self._rules.is_admin(interaction)
         for standing in await self._providers.standings():
             lines += words.provider_lines(standing, is_admin=is_admin)
-        await say(interaction, "\n".join(lines) or "No hosts are configured.")
+        lines = lines or ["No hosts are configured."]
+        if self._rules.rights(interaction).may_manage and interaction.guild_id is not None:
+            lines += filter(None, [self._boards.in_the_way(interaction.guild_id)])
+        await say(interaction, "\n".join(lines))
 
     @app_commands.command(description="Every model, and how soon it could answer")
     @app_commands.describe(model="A part of the name")
@@ -166,7 +169,11 @@ class FleetCog(
             return
         try:
             stands = await self._boards.put_up(interaction.client, server, channel)
-        except discord.Forbidden as error:
+        except discord.HTTPException as error:
+            if fault_of(error) is DiscordFault.LOCKED:
+                raise RequestRefused("This thread is locked, so no board can stand.") from error
+            if not isinstance(error, discord.Forbidden):
+                raise
             raise RequestRefused("I may not send messages here, so no board can stand.") from error
         if stands is None:
             await say(interaction, "The board was taken away again meanwhile.")

@@ -11,6 +11,7 @@ import discord
 import pytest
 from cogs_doubles import READERS, MemoryNotes, give, http_error, interaction_of, lantern_of, said_to
 from stand_ins import double
+from structlog.testing import capture_logs
 from virtual_time import play
 
 from bot.chat.board import BOARD_EVERY_S
@@ -39,6 +40,8 @@ class World:
     notes: MemoryNotes = field(default_factory=MemoryNotes)
     archived: bool = False
     """Takes new messages alone, of which one opens it again."""
+    locked: bool = False
+    """Takes nothing while it is archived."""
     made: int = 0
     fleet: str = "one"
     hang: Callable[[list[discord.File]], None] = lambda files: None
@@ -62,6 +65,8 @@ class World:
         await asyncio.sleep(0.08)
         if self.fault is not None:
             raise self.fault
+        if self.locked:
+            raise http_error(400, 160005)
         self.hang(list(files))
         message = double(discord.Message)
         message.id = 100 + self.made
@@ -316,7 +321,7 @@ def test_a_permission_that_is_gone_is_told_once_and_comes_back(world: World) -> 
         300.0,
         lambda: seen.append((len(world.told), len(world.edits))),
         lambda: setattr(world, "fault", None),
-        70.0,
+        200.0,
         # Back and gone again it is news again.
         lambda: setattr(world, "fault", http_error(403, 50001)),
         changes(world, "three"),
@@ -328,6 +333,45 @@ def test_a_permission_that_is_gone_is_told_once_and_comes_back(world: World) -> 
     assert edits <= 6
     assert len(world.told) == 2
     assert "<#7>" in world.told[0]
+
+
+def test_in_a_locked_thread_its_owner_is_told_once_and_it_is_tried_ever_less(world: World) -> None:
+    boards, seen = boards_of(world), list[tuple[int, str]]()
+    with capture_logs() as logs:
+        watch(
+            world,
+            boards,
+            lambda: boards.put_up(world.client, HOME, 7),
+            archived(world),
+            lambda: setattr(world, "locked", True),
+            7200.0,
+            lambda: seen.append((len(world.edits), boards.in_the_way(HOME))),
+            lambda: setattr(world, "locked", False),
+            1000.0,
+        )
+    (told,) = world.told
+    assert "locked thread" in told
+    ((edits, in_the_way),) = seen
+    assert edits <= 13
+    assert in_the_way == told
+    assert sum(line["event"] == "reply cannot be shown" for line in logs) == 1
+    assert world.texts == {101: "two"}
+    assert boards.in_the_way(HOME) == ""
+
+
+async def test_whoever_manages_reads_in_the_status_why_the_board_stands_still(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cog = fleet_cog(world)
+
+    def in_the_way(*_: object) -> str:
+        return "📋 In the way."
+
+    monkeypatch.setattr(Boards, "in_the_way", in_the_way)
+    for manages in (True, False):
+        interaction = asked(world, manages=manages)
+        await give(FleetCog.status, cog, interaction)
+        assert ("In the way" in said_to(interaction)[-1]) == manages
 
 
 def test_taken_down_while_it_is_edited_it_is_not_missed(world: World) -> None:
@@ -411,6 +455,8 @@ async def test_an_admin_puts_it_up_and_takes_it_down(world: World) -> None:
         (False, HOME, None, NotPermitted),
         (True, None, None, NotPermitted),
         (True, HOME, http_error(403, 50013), RequestRefused),
+        (True, HOME, http_error(400, 160005), RequestRefused),
+        (True, HOME, http_error(503, 0), discord.HTTPException),
     ],
 )
 async def test_where_it_may_not_stand_that_is_said(
