@@ -38,6 +38,7 @@ from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Elsewhere
 from bot.inference.streams import Inference
+from bot.policy.budget import OVER_BUDGET
 from bot.policy.fitness import is_too_old
 from bot.policy.keys import may_ask_for
 from bot.policy.privacy import CloudConsent, Consent, LocalOnly
@@ -53,9 +54,8 @@ _TOLD = {
         FailureKind.TOO_LONG,
         FailureKind.DOES_NOT_FIT,
         FailureKind.LOAD_FAILED,
-        FailureKind.BUDGET,
     )
-}
+} | dict.fromkeys(OVER_BUDGET.values(), FailureKind.BUDGET)
 
 
 class Relaying:
@@ -332,7 +332,7 @@ def nobody(
 
 def _renews_in_s(relay: Relay) -> float | None:
     """After how long a budget that was in the way begins anew, as ``NoCandidates`` has it."""
-    short = [r for r in relay.route.rejected if r.brief == BRIEFLY[FailureKind.BUDGET]]
+    short = [r for r in relay.route.rejected if _TOLD.get(r.brief) is FailureKind.BUDGET]
     if relay.renews_in_s not in (None, math.inf) or not short:
         return relay.renews_in_s
     # Of what routing left out nobody has said when its day is over.

@@ -107,7 +107,8 @@ class Billing:
             words = refusal_text(booking.provider, booking.worst_micro_usd, answer.refusal)
             if answer.is_held:
                 raise Held(words, FailureKind.BUSY)
-            raise Unavailable(words, FailureKind.BUDGET, retry_after_s=answer.renews_in_s)
+            wait_s, brief = answer.renews_in_s, answer.brief
+            raise Unavailable(words, FailureKind.BUDGET, retry_after_s=wait_s, brief=brief)
         self._may_try()
         return answer.number
 

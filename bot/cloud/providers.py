@@ -22,9 +22,17 @@ from bot.domain.cloud import (
     ProviderSnapshot,
     ProviderStanding,
 )
-from bot.domain.errors import BRIEFLY, Bug, FailureKind, StoreUnavailable, Unavailable
+from bot.domain.errors import Bug, FailureKind, StoreUnavailable, Unavailable
 from bot.domain.ids import ProviderName, UserId
-from bot.policy.budget import dollars_text, is_beyond, is_held, left_of, refusal, with_fitting
+from bot.policy.budget import (
+    brief_refusal,
+    dollars_text,
+    is_beyond,
+    is_held,
+    left_of,
+    refusal,
+    with_fitting,
+)
 from bot.policy.dialects import thinking_room
 from bot.policy.pricing import PLAN, fitting_answer, likely_cost, worst_cost
 from bot.policy.privacy import LEDGER, user_hash
@@ -361,7 +369,7 @@ class Providers:
                 fitting = fitting_answer(price, worst, room.at(config), left_of(accounts) or 0)
                 short = with_fitting(short, fitting)
                 reason = f"it may cost up to {dollars_text(worst)}; {short}"
-                brief, beyond = BRIEFLY[FailureKind.BUDGET], is_beyond(accounts, worst)
+                brief, beyond = brief_refusal(accounts, worst), is_beyond(accounts, worst)
             # A stand-in's price is held and charged, but no route is compared by it.
             worst = worst if price.is_known else None
             likely = likely_cost(price, prompt_tokens, answer_tokens) if price.is_known else None

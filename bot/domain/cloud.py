@@ -225,6 +225,8 @@ class LedgerAnswer:
     news: tuple[BudgetNews, ...] = ()
     renews_in_s: float | None = None
     """Of a refusal: seconds until the next day begins; infinite where it is refused then, too."""
+    brief: str = ""
+    """Of a refusal: whose limit it is, as readers are told."""
     is_held: bool = False
     """Of a refusal: is there enough, but for what is held for calls under way?"""
 

@@ -8,11 +8,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from typing import Literal
 
-from bot.domain.cloud import Account, Basis, BudgetNews
+from bot.domain.cloud import Account, Basis, BudgetNews, Payer
 from bot.domain.ids import ProviderName
 from bot.domain.values import value
 
 _MONTH = len("2026-11")
+
+OVER_BUDGET: Mapping[Payer, str] = {
+    "all": "over everybody's budget",
+    "provider": "over the provider's budget",
+    "server": "over this server's budget",
+    "user": "over the asker's budget",
+}
+"""Whose budget is in the way, for readers, who need not be who asked."""
 
 
 @value
@@ -76,18 +84,25 @@ def refusal(accounts: Iterable[Account], worst_micro_usd: int) -> str:
         accounts: Every account the call is charged to, as it stands now.
         worst_micro_usd: The most it can cost.
     """
-    tightest: tuple[int, int, Account] | None = None
-    for account in accounts:
-        if (cap := account.cap_micro_usd) is not None:
-            left = account.left_micro_usd or 0
-            if tightest is None or left < tightest[0]:
-                tightest = (left, cap, account)
-    if tightest is None or worst_micro_usd <= tightest[0]:
+    if (account := _tightest(accounts, worst_micro_usd)) is None:
         return ""
-    left, cap, account = tightest
+    cap, left = account.cap_micro_usd or 0, account.left_micro_usd or 0
     words = f"{whose(account)} of {dollars_text(cap)} has only {dollars_text(left)} left"
     held = dollars_text(account.reserved_micro_usd)
     return f"{words}, {held} is held for answers under way" if account.reserved_micro_usd else words
+
+
+def brief_refusal(accounts: Iterable[Account], worst_micro_usd: int) -> str:
+    """Whose limit ``refusal`` names, as readers are told: what follows "is"; empty for none."""
+    account = _tightest(accounts, worst_micro_usd)
+    return "" if account is None else OVER_BUDGET[account.payer]
+
+
+def _tightest(accounts: Iterable[Account], worst_micro_usd: int) -> Account | None:
+    """The account with the least left, where that does not pay for a call."""
+    limited = [(left, a) for a in accounts if (left := a.left_micro_usd) is not None]
+    left, account = min(limited, key=lambda each: each[0], default=(worst_micro_usd, None))
+    return None if worst_micro_usd <= left else account
 
 
 def is_held(accounts: Iterable[Account], worst_micro_usd: int) -> bool:

@@ -31,6 +31,7 @@ from bot.domain.ids import ModelKey, PlaceId, ProviderName
 from bot.policy.budget import (
     BudgetRules,
     accounts_of,
+    brief_refusal,
     is_beyond,
     is_held,
     left_of,
@@ -325,7 +326,8 @@ class LedgerStore:
             left = left_of(accounts) or 0
             fitting = fitting_answer(price, worst, booking.answer_tokens, left)
             words = with_fitting(reason, fitting)
-            return LedgerAnswer(0, _shared(accounts), words, news, renews_in_s, held)
+            brief = brief_refusal(accounts, worst)
+            return LedgerAnswer(0, _shared(accounts), words, news, renews_in_s, brief, held)
         step = dearest((price,)) or PriceStep()
         row = {
             "turn": booking.turn,

@@ -50,6 +50,7 @@ from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, TurnId, Us
 from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Elsewhere, Lease
 from bot.inference.streams import Inference
+from bot.policy.budget import OVER_BUDGET
 from bot.policy.privacy import CloudConsent, Consent, LocalOnly
 
 QWEN, GLM = ModelKey("qwen"), ModelKey("glm")
@@ -436,7 +437,7 @@ def test_nobody_could_is_told_with_every_reason_and_when_to_return(
 def test_without_anybody_left_nothing_is_foretold_and_what_hinders_for_long_is_told() -> None:
     told = [BRIEFLY[FailureKind.TOO_LONG], BRIEFLY[FailureKind.BUSY], ""]
     rejected = [Rejection(f"host{n}", QWEN, "no", brief=brief) for n, brief in enumerate(told)]
-    rejected.append(Rejection("host", QWEN, "no", FailureKind.NO_PATH, BRIEFLY[FailureKind.BUDGET]))
+    rejected.append(Rejection("host", QWEN, "no", FailureKind.NO_PATH, OVER_BUDGET["all"]))
     lab = lab_of(rejected=rejected)
     with pytest.raises(NoCandidates) as raised:
         play(lab.ask())

@@ -91,12 +91,13 @@ async def test_a_booking_gives_its_number_and_the_days_totals() -> None:
 async def test_a_refusal_says_what_the_call_may_cost_and_is_news_when_it_is() -> None:
     async with desk() as at:
         at.state.answer = LedgerAnswer(
-            0, (TODAY,), "the daily budget is spent", (NEWS,), renews_in_s=60.0
+            0, (TODAY,), "the daily budget is spent", (NEWS,), renews_in_s=60.0, brief="theirs"
         )
         words = r"^zai may cost up to \$2500\.00, but the daily budget is spent\.$"
         with pytest.raises(Unavailable, match=words) as raised:
             await at.billing.book(BOOKING)
         assert (raised.value.kind, raised.value.retry_after_s) == (FailureKind.BUDGET, 60.0)
+        assert raised.value.brief == "theirs"
         assert at.news == [NEWS]
         assert at.billing.accounts() == (TODAY,)
 

@@ -242,7 +242,7 @@ async def test_a_day_that_cannot_pay_is_said_with_what_it_would_cost() -> None:
         worst = worst_cost(PRICE, 1_000, 1_000) / 1e6
         left = "the daily budget of $10.00 has only $0.000010 left"
         assert seen.reason == f"it may cost up to ${worst:.4f}; {left}"
-        assert seen.brief == "over the budget"
+        assert seen.brief == "over everybody's budget"
         # Out for its key, that is what is said: another day mends nothing.
         (deployment,) = providers.deployments(ZAI)
         deployment.health = replace(deployment.health, outage=OUT)

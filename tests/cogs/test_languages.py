@@ -52,6 +52,7 @@ from bot.domain.ids import HostName, InstanceId, ModelKey, PersonaName, Provider
 from bot.domain.personas import Persona
 from bot.inference.wire import RefusalKind, Verdict, to_error
 from bot.policy.access import check_may_manage
+from bot.policy.budget import OVER_BUDGET
 from bot.policy.periods import Period
 from cogs import _languages
 from cogs._autocomplete import model_choices
@@ -402,7 +403,7 @@ def lines_people_meet() -> Iterator[str]:
     yield "First word once asked: 4.8 s predicted, 6.5 s in fact"
     yield words.footer(receipt)
     yield words.blind_text(qwen, cloud)
-    for kind, brief in BRIEFLY.items():
+    for kind, brief in [*BRIEFLY.items(), *OVER_BUDGET.items()]:
         yield f"☁ alpha is {brief}; zai answered."
         yield f"{kind and 'alpha'} and 2 more are {brief}; zai answered."
     resident = Instance(

@@ -7,6 +7,7 @@ from bot.domain.ids import ProviderName
 from bot.policy.budget import (
     BudgetRules,
     accounts_of,
+    brief_refusal,
     dollars_text,
     is_beyond,
     is_held,
@@ -131,6 +132,17 @@ def test_what_is_left_makes_a_limit_tight_and_not_its_size() -> None:
     accounts = [Account(DAY, 0, 0, 200, "user", "ada"), everybody(950)]
     for order in (accounts, accounts[::-1]):
         assert refusal(order, 51).startswith("the daily budget")
+
+
+def test_readers_are_told_whose_budget_is_in_the_way() -> None:
+    accounts = everybody(0, 0, 1_000), Account(DAY, 0, 0, 500, "server", "s")
+    mine = Account(DAY, 0, 0, 300, "user", "a")
+    assert brief_refusal(accounts, 400) == ""
+    assert brief_refusal(accounts, 600) == "over this server's budget"
+    assert brief_refusal((*accounts, mine), 400) == "over the asker's budget"
+    assert brief_refusal(accounts[:1], 1_001) == "over everybody's budget"
+    theirs = Account(DAY, 0, 0, 10, "provider", "zai")
+    assert brief_refusal((*accounts, theirs), 11) == "over the provider's budget"
 
 
 def test_an_account_without_a_limit_hides_no_other() -> None:
