@@ -1,6 +1,7 @@
 """What is kept of one person: their questions and facts, to be shown, taken along and forgotten."""
 
 import json
+import re
 import sqlite3
 from dataclasses import asdict, dataclass
 
@@ -51,6 +52,12 @@ _UNQUOTE_MESSAGE = (
     WHERE message_id IS NULL AND said_at_ms BETWEEN :written_ms - 1 AND :written_ms
     """,
 )
+# Each answer says of a question by the message's menu what it is about: a link that leads nowhere.
+_ABOUT = """
+SELECT id, receipt FROM turn
+WHERE id IN (SELECT turn FROM quote WHERE message_id = :message) AND receipt IS NOT NULL
+"""
+_SAY_OTHERWISE = "UPDATE turn SET receipt = ? WHERE id = ?"
 _DROP_FACTS = "DELETE FROM fact WHERE user = ?"
 # An answer kept for the same question holds nobody's name: any of them may be theirs.
 _DROP_ANSWERS = "DELETE FROM answer"
@@ -153,7 +160,13 @@ class PeopleStore:
         if not await self.database.fetch(_IS_QUOTED, values):
             return
 
+        link = re.compile(rf'https://[^\s"]+/{message_id}(?=:)')
+
         def change(connection: sqlite3.Connection) -> None:
+            for turn, receipt in connection.execute(_ABOUT, values).fetchall():
+                said = link.sub("a deleted message", receipt)
+                if said != receipt:
+                    connection.execute(_SAY_OTHERWISE, (said, turn))
             for statement in _UNQUOTE_MESSAGE:
                 connection.execute(statement, values)
 

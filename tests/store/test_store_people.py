@@ -150,6 +150,27 @@ async def test_a_message_that_was_deleted_leaves_what_quotes_it(
     assert words_left(database) == []
 
 
+async def test_a_question_about_a_deleted_message_links_it_no_more(
+    people: PeopleStore, turns: TurnStore
+) -> None:
+    quote = Quote(SECRET, ADA, "Ada", Place(CHANNEL), 1, "41")
+    for message, told in (
+        ("40", "https://discord.com/channels/5/7/41"),
+        ("41", "a deleted message"),
+    ):
+        asked = "Bob asked about https://discord.com/channels/5/7/41: what is it?"
+        receipt = Receipt(PersonaName("sage"), asked=asked, notices=(asked,))
+        turn = replace(new_turn(f"of {message}"), quotes=(quote,))
+        await turns.begin(turn)
+        await turns.finish(turn.id, "done", "A cat.", "", receipt)
+        await people.unquote(message)
+        left = await turns.get(turn.id)
+        assert left is not None
+        assert left.receipt is not None
+        words = f"Bob asked about {told}: what is it?"
+        assert (left.receipt.asked, left.receipt.notices) == (words, (words,))
+
+
 async def test_a_quote_of_which_the_message_was_not_kept_leaves_by_when_that_was_written(
     people: PeopleStore, turns: TurnStore, database: Database
 ) -> None:
