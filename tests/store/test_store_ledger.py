@@ -117,15 +117,15 @@ async def test_settling_twice_changes_nothing(ledger: LedgerStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "words"),
+    ("rules", "words", "brief"),
     [
-        (BudgetRules(daily_micro_usd=999), "the daily budget"),
-        (BudgetRules(per_server_micro_usd=999), "this server's daily budget"),
-        (BudgetRules(per_user_micro_usd=999), "your own daily budget"),
+        (BudgetRules(daily_micro_usd=999), "the daily budget", "everybody's budget"),
+        (BudgetRules(per_server_micro_usd=999), "this server's daily budget", "server's budget"),
+        (BudgetRules(per_user_micro_usd=999), "your own daily budget", "the asker's budget"),
     ],
 )
 async def test_what_would_pass_a_limit_is_declined(
-    database: Database, rules: BudgetRules, words: str
+    database: Database, rules: BudgetRules, words: str, brief: str
 ) -> None:
     ledger = ledger_of(database, rules)
     await booked(ledger)
@@ -134,6 +134,7 @@ async def test_what_would_pass_a_limit_is_declined(
 
     assert answer.number == 0
     assert words in answer.refusal
+    assert brief in answer.brief
     assert (await ledger.accounts())[0].reserved_micro_usd == 500
 
 
