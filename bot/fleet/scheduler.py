@@ -1116,7 +1116,7 @@ class Scheduler:
                 # Whoever has its place before a load is at work there first.
                 if seconds is None or turn_s is None:
                     left_s = None if load is None else left_s
-                elif seconds > due_s:
+                elif seconds >= due_s:
                     # What it waits for will have left by then: "about 3 s" was told for 38 s.
                     place, seconds = number, None
                 elif load is None and left_s is not None:

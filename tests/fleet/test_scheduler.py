@@ -472,6 +472,23 @@ def test_no_seconds_are_told_until_a_slot_that_others_will_have_taken_the_memory
     assert play.told("fay") == Queued(HOST, TWO, 4, None, ONE)
 
 
+def in_line(*, at_s: float = 0.0, turn_s: float = 20.0) -> Playbook:
+    """Room for one model and one answer: ada's began so long ago; a swap costs sixteen seconds."""
+    play = up_with("one", "two", max_loaded=1, slots=1)
+    play.ask("ada", "one")
+    play.loaded(seconds=8.0)
+    play.scheduler.on_answered(play.now, SpeedRecord(HOST, ONE, 100, 50, 2.0, turn_s - 2.0))
+    return play.after(at_s)
+
+
+def test_the_slot_of_the_very_moment_in_which_a_swap_is_due_is_promised_to_nobody() -> None:
+    play = in_line(at_s=8.0)
+    play.ask("eve", "two")
+    play.ask("cid", "one")
+    assert play.told("cid") == Queued(HOST, ONE, 2, None, ONE)
+    assert play.after(16.0).leave("ada") == ["unload one"]
+
+
 def test_of_a_load_whose_length_nobody_can_guess_no_wait_is_told_behind_it() -> None:
     play = up_with(model("one"), replace(model("two"), size_bytes=None), model("three"))
     play.ask("ada", "one")
