@@ -56,7 +56,7 @@ class Waiter:
             self.load_s += now - self.load_began
             self.load_began = None
 
-    def is_overdue(self, now: float, *, is_stuck: bool = False) -> bool:
+    def is_overdue(self, now: float, *, is_stuck: bool) -> bool:
         """Has it waited all it may?
 
         One's own load under way is not cut while its end is in sight. One that hung at 50 % was

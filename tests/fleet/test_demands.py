@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from scheduler_playbook import up_with
+from scheduler_playbook import HOST, up_with
 
-from bot.domain.hosts import Wish
+from bot.domain.hosts import SpeedRecord, Wish
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.demand import LONGEST_REST_S, Demands
 from bot.policy.demand import (
@@ -186,6 +186,20 @@ def test_a_copy_that_read_a_long_conversation_stays_though_another_was_used_late
         play.loaded(seconds=10.0)
         play.after(1).leave(name)
     assert play.ask("ada", "new") == ["unload short"]
+
+
+def test_a_conversation_is_as_long_as_the_host_told_else_as_was_asked_for() -> None:
+    play = up_with("told", "untold", "new", max_loaded=2)
+    for name, context in (("told", 8000), ("untold", 4000)):
+        play.after(1).ask(name, name, context=context, conversation=name)
+        play.loaded(seconds=10.0)
+        play.after(1).leave(name)
+    told, untold = (
+        SpeedRecord(HOST, ModelKey(name), 0, 0, 1.0, 1.0) for name in ("told", "untold")
+    )
+    play.scheduler.on_answered(play.now, told, conversation="told", tokens=100)
+    play.scheduler.on_answered(play.now, untold, conversation="untold")
+    assert play.ask("ada", "new") == ["unload told"]
 
 
 def test_what_was_taken_out_by_hand_or_for_its_rest_is_nobodys_any_more() -> None:

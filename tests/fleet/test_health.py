@@ -6,7 +6,7 @@ from bot.domain.errors import FailureKind
 from bot.domain.events import FleetEvent
 from bot.domain.hosts import Report, WakeRecord
 from bot.domain.ids import HostName
-from bot.fleet.health import HostHealth
+from bot.fleet.health import SETTLES_S, HostHealth
 from bot.policy.waking import LONGEST, WAKE_RULES, WAKE_S
 
 H = HostName("studio")
@@ -36,8 +36,8 @@ def test_a_host_is_lost_once_with_its_reason() -> None:
     health = up()
     lost = health.failed(1.0, "refused", FailureKind.CONNECT)
     assert lost == (FleetEvent("host lost", H, reason="refused"),)
-    assert health.failed(1.0, "no route", FailureKind.CONNECT) == ()
-    assert health.away() == "studio is away: no route"
+    assert health.failed(2.0, "no route", FailureKind.CONNECT) == ()
+    assert (health.away(), health.away_since) == ("studio is away: no route", 1.0)
     assert (health.probes.failures, health.requests.failures) == (2, 0)
 
 
@@ -299,6 +299,9 @@ def test_one_that_serves_all_of_it_or_goes_is_not_looked_at_for_that_any_more() 
     assert (health.is_settling, health.next_probe_at(200.0)) == (False, None)
     health = half_up(100.0)
     health.failed(100.5, "refused", FailureKind.CONNECT)
+    assert not health.is_settling
+    health = half_up(100.0)
+    health.probed(100.0 + SETTLES_S, HALF)
     assert not health.is_settling
 
 

@@ -10,6 +10,7 @@ from scheduler_playbook import Playbook, model, up_with
 from bot.domain.errors import FailureKind
 from bot.domain.events import Queued
 from bot.domain.hosts import Purpose
+from bot.domain.ids import ModelKey
 from bot.fleet.effects import Grant, StartUnload
 from bot.fleet.residents import FRESH_S
 
@@ -67,6 +68,13 @@ def test_an_order_for_what_is_there_counts_as_one() -> None:
     play = resting()
     assert play.ask("bob", "one", purpose="order") == ["grant bob one"]
     assert play.ask("ahead", "two", purpose="ahead") == ["refuse ahead does not fit"]
+
+
+def test_what_was_ordered_is_as_likely_to_be_asked_for_as_what_answered_and_a_hint_is_not() -> None:
+    purposes: dict[Purpose, float | None] = {"order": 1.0, "hint": None}
+    for purpose, resting_now in purposes.items():
+        demand = ordered(purpose).demands.of.get(ModelKey("one"))
+        assert (demand and demand.resting) == resting_now
 
 
 def test_what_has_just_come_into_memory_makes_way_for_no_guess() -> None:

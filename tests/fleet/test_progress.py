@@ -61,6 +61,11 @@ def test_a_load_is_never_said_to_be_for_nobody() -> None:
     assert loading_news(H, LoadInFlight(ONE, 0.0, 0.0, None, 0), 1.0).waiters == 1
 
 
+def test_a_load_that_waits_for_that_of_another_lantern_tells_so_far_and_no_end() -> None:
+    load = LoadInFlight(ONE, 0.5, 100.0, 40.0, 3, is_held=True)
+    assert loading_news(H, load, 112.9) == Loading(H, ONE, 0.0, None, 12.0, 3, is_held=True)
+
+
 @pytest.mark.parametrize(
     ("position", "running_s", "slots", "turn_s", "expected"),
     [

@@ -9,7 +9,7 @@ from bot.domain.hosts import Instance, LoadOrder, Model, OwnInstance
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.queue import Ticket
-from bot.fleet.residents import LOST_S, NAMED, Residents
+from bot.fleet.residents import FRESH_S, LOST_S, NAMED, Residents
 
 H = HostName("studio")
 ONE, TWO = ModelKey("one"), ModelKey("two")
@@ -70,8 +70,22 @@ def test_a_view_knows_the_size_of_the_disk_and_counts_who_waits_as_one_more_leas
     residents = holding()
     (seen,) = residents.views({ONE: Model(ONE, size_bytes=7)}, {InstanceRef("r1")})
     assert (seen.size_bytes, seen.leases, seen.idle_since) == (7, 1, None)
-    residents.take(ADA, "ada", next(iter(residents)))
+    residents.take(ADA, "ada", next(iter(residents)), 12.0)
     assert (view(residents).leases, view(residents).idle_since) == (1, None)
+    assert view(residents).answers_since == (12.0,)
+    residents.give_back(ADA, 15.0)
+    assert (view(residents).answers_since, view(residents).idle_since) == ((), 15.0)
+
+
+def test_a_view_keeps_what_the_host_listed_and_knows_of_the_disk_what_it_holds_a_token() -> None:
+    listed = Instance(
+        InstanceId("one"), ONE, InstanceRef("r1"), 4096, 3, 9, kind="embedding", last_used=5,
+        net_ttl_s=6,
+    )  # fmt: skip
+    (seen,) = holding(listed=listed).views({ONE: Model(ONE, weights_bytes=7, token_bytes=0.5)})
+    assert seen == replace(
+        listed, weights_bytes=7, token_bytes=0.5, idle_since=10.0, awaited_until=10.0 + FRESH_S
+    )
 
 
 def test_a_name_is_an_identifier_first_and_then_a_model() -> None:

@@ -36,6 +36,20 @@ def test_a_cold_model_is_loaded_at_once_and_granted_when_it_is_there() -> None:
     assert news in play.news
 
 
+def test_a_load_held_by_that_of_another_lantern_is_told_so_and_begins_with_its_end() -> None:
+    play = up_with("one")
+    play.scheduler.on_load_held(play.now, is_held=True)
+    play.ask("ada", "one")
+    play.after(2)
+    play.read(play.scheduler.on_load_held(play.now, is_held=True))
+    assert play.told("ada") == Loading(HOST, ONE, 0.0, None, 0.0, 1, is_held=True)
+    play.after(5)
+    play.read(play.scheduler.on_load_held(play.now, is_held=False))
+    assert play.told("ada") == Loading(HOST, ONE, 0.0, None, 0.0, 1)
+    play.loaded(seconds=8)
+    assert play.news[-1].seconds == 8.0, "what it waited is no part of how long it takes"
+
+
 def test_a_resident_model_is_granted_without_a_word() -> None:
     play = up_with("one")
     play.ask("ada", "one")
@@ -357,6 +371,7 @@ def test_whoever_waited_as_long_as_they_may_is_refused() -> None:
     play.ask("bob", "one", wait=30)
     assert play.after(29).tick() == []
     assert play.after(1).tick() == ["refuse bob busy"]
+    assert str(play.refused["bob"]) == "studio stayed busy for 30 s."
 
 
 def test_ones_own_load_under_way_is_not_cut_by_the_clock() -> None:
@@ -487,6 +502,54 @@ def test_the_slot_of_the_very_moment_in_which_a_swap_is_due_is_promised_to_nobod
     play.ask("cid", "one")
     assert play.told("cid") == Queued(HOST, ONE, 2, None, ONE)
     assert play.after(16.0).leave("ada") == ["unload one"]
+
+
+def test_a_swap_that_nobody_waits_for_any_more_takes_nobodys_seconds() -> None:
+    play = in_line()
+    play.ask("bob", "two")
+    play.after(13.0).tick()
+    play.leave("bob")
+    play.ask("eve", "two")
+    play.ask("cid", "one")
+    # Hers is due in sixteen seconds, his was in three.
+    assert play.told("cid") == Queued(HOST, ONE, 1, 14.0, ONE)
+
+
+def test_a_swap_is_due_with_the_least_patient_of_those_who_wait_for_it() -> None:
+    play = in_line(at_s=6.0, turn_s=10.0)
+    play.ask("abe", "two", wait=20.0)
+    play.ask("bob", "two")
+    play.ask("cid", "one")
+    # In five seconds for abe and in eight for bob; ada's answer takes seven more.
+    assert play.told("cid") == Queued(HOST, ONE, 3, None, ONE)
+
+
+def test_who_waits_for_a_slot_holds_up_no_load_behind_the_one_under_way() -> None:
+    three = ModelKey("three")
+    play = up_with("one", "two", "three", slots=1)
+    play.ask("ada", "one")
+    play.loaded(seconds=8.0)
+    for who, key in (("bob", "two"), ("cid", "one"), ("dan", "three")):
+        play.ask(who, key)
+    # However long an answer of one takes, and be it known or not.
+    assert play.told("dan") == Queued(HOST, three, 3, 8.0, ONE)
+    play.scheduler.on_answered(play.now, SpeedRecord(HOST, ONE, 100, 50, 2.0, 18.0))
+    play.tick()
+    assert play.told("cid") == Queued(HOST, ONE, 1, 20.0, ONE)
+    assert play.told("dan") == Queued(HOST, three, 3, 8.0, ONE)
+
+
+def test_no_seconds_are_told_behind_an_answer_that_is_still_to_begin_and_was_never_measured() -> (
+    None
+):
+    play = up_with("one", "two", "three", max_loaded=1, slots=1)
+    play.ask("ada", "one")
+    play.loaded(seconds=8.0)
+    for who, key in (("bob", "one"), ("cid", "two"), ("dan", "three")):
+        play.ask(who, key)
+    play.doubt()
+    play.leave("ada")
+    assert play.told("dan") == Queued(HOST, ModelKey("three"), 3)
 
 
 def test_of_a_load_whose_length_nobody_can_guess_no_wait_is_told_behind_it() -> None:

@@ -74,6 +74,9 @@ def test_a_snapshot_holds_everything_known(token: str | None) -> None:
     scheduler.on_probe_failed(1.0, "no token", FailureKind.AUTH)
     lost = scheduler.snapshot()
     assert (lost.reason, lost.failures, lost.needs_token) == ("no token", 1, True)
+    assert (found.away_since, lost.away_since) == (None, 1.0)
+    scheduler.on_probe_failed(1.5, "no token", FailureKind.AUTH)
+    assert (found.next_probe_at, scheduler.snapshot().next_probe_at) == (None, 2.5)
     scheduler.on_probed(2.0, report)
     scheduler.on_doubted(3.0, "HTTP 500")
     scheduler.on_probe_failed(4.0, "cut", FailureKind.CUT)
@@ -205,6 +208,27 @@ def test_who_waits_for_a_slot_hides_nobody_who_waited_too_long() -> None:
     assert play.leave("a1") == ["unload one"], "a2 came after bob, who waited long enough"
 
 
+def test_for_those_refused_together_with_what_never_fits_no_load_begins() -> None:
+    play = up_with(replace(model("one"), weights_bytes=GB, token_bytes=1e7), "two", memory_gb=64)
+    play.ask("ada", "two")
+    play.ask("bob", "one", load=LoadSettings(context_length=30_000))
+    play.ask("eve", "one")
+    refused = ["refuse bob does not fit", "refuse eve does not fit"]
+    assert play.loaded() == ["grant ada two", *refused]
+
+
+def test_what_never_fits_hides_nobody_who_waited_too_long() -> None:
+    models = model("one", gb=30), model("two", gb=40), model("three"), model("huge", gb=200)
+    play = up_with(*models, memory_gb=64)
+    play.ask("ada", "one")
+    play.loaded()
+    play.ask("bob", "three")
+    assert play.ask("hal", "huge") == [], "it is looked at once the load is over"
+    play.ask("eve", "two")
+    play.after(30).tick()
+    assert play.ask("late", "one") == []
+
+
 def test_beyond_its_patience_no_later_load_takes_the_room_it_waits_for() -> None:
     play = up_with("one", model("big", gb=30), model("small", gb=3), memory_gb=36)
     play.ask("ada", "one")
@@ -303,6 +327,7 @@ def test_of_those_who_wait_only_the_same_models_are_ahead() -> None:
     for who, key in (("bob", "one"), ("eve", "two"), ("zed", "one")):
         play.ask(who, key)
     assert [play.scheduler.ahead(Ticket(number)) for number in (2, 3, 4)] == [0, 0, 1]
+    assert [play.scheduler.waits(Ticket(number)) for number in (1, 2)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -546,6 +571,33 @@ def test_a_refusal_forgotten_leaves_both_tries_to_the_next() -> None:
     assert play.load_refused() == ["unload one"]
 
 
+def test_a_load_given_up_leaves_both_tries_to_who_waits_for_a_larger_one() -> None:
+    play = up_with(*unsized("one", "two", "three"))
+    rests(play, "one", "two")
+    play.ask("bob", "three", load=LoadSettings(context_length=4096))
+    play.load_refused()
+    play.unloaded()
+    play.ask("eve", "three", context=9000)
+    assert play.load_refused() == ["refuse bob does not fit", "unload two"]
+
+
+def test_a_load_that_broke_is_told_in_the_hosts_words_and_one_without_room_with_what_stays() -> (
+    None
+):
+    play = up_with("one", "two")
+    play.appears("one")
+    play.up()
+    play.ask("ada", "two")
+    play.load_breaks("exit code 1.")
+    assert str(play.refused["ada"]) == "exit code 1."
+    play.after(REFUSED_S).ask("bob", "two")
+    play.load_breaks("no room.", FailureKind.DOES_NOT_FIT)
+    assert str(play.refused["bob"]) == (
+        "two does not fit on studio: what is in memory must stay (loaded by others: one); "
+        "the host says: no room."
+    )
+
+
 def test_what_others_load_meanwhile_may_be_used_during_our_load() -> None:
     play = up_with("one", "two")
     play.ask("ada", "two")
@@ -746,12 +798,14 @@ def test_what_stayed_and_left_later_by_another_hand_was_unloaded_elsewhere() -> 
 
 
 def test_a_load_that_stands_is_waited_for_no_longer_than_anybody_waits() -> None:
-    play = up_with("one")
+    play = up_with("one", "two")
     play.ask("ada", "one", wait=30)
+    play.ask("bob", "two", wait=30)
     play.after(1).progress(0.5)
     assert play.after(28.9).tick() == []
-    assert play.after(0.1).tick() == ["refuse ada busy"]
+    assert play.after(0.1).tick() == ["refuse ada busy", "refuse bob busy"]
     assert str(play.refused["ada"]) == "studio stands still at 50% of its load."
+    assert str(play.refused["bob"]) == "studio stayed busy for 30 s."
 
 
 def test_a_load_that_gets_on_is_waited_for_to_its_end() -> None:
