@@ -3,7 +3,9 @@
     python -m bench.pictures [--emoji FOLDER] [--font FILE.woff2 ...] [scene ...]
 
 ``docs/pictures/scenes.json`` holds the messages, as a stand-in for Discord had been sent them by a
-running Lantern over simulated hosts and providers; nothing in it is written by hand. Each scene
+running Lantern over simulated hosts and providers; none is written by hand. Beside them
+stand the form that was sent with what was typed, the names that Discord looks up, and the words
+that are said by people and models within messages that are Lantern's. Each scene
 becomes a PNG beside it, drawn by the browser that the group ``browser`` drives. Discord draws emoji
 by Twemoji: ``--emoji`` is a folder with its SVGs (``1f501.svg``), without it the browser's own
 serve. The weights of ``--font`` are in its files' names (``inter-latin-600-normal.woff2``).
@@ -49,7 +51,8 @@ color:#fff;font-weight:600;font-size:16px} .b{flex:1;min-width:0} .n{font-weight
 .n span{background:#5865f2;border-radius:4px;font-size:10px;padding:1px 5px;margin-left:5px;
 color:#fff;vertical-align:2px;font-weight:600} .n time{color:#949ba4;font-size:12px;
 font-weight:400;margin-left:7px} .r{color:#949ba4;font-size:13px;margin:0 0 2px 52px}
-.e{background:#2b2d31;border-left:3px solid #5865f2;border-radius:4px;padding-left:12px}
+.e{background:#2b2d31;border-left:3px solid #5865f2;border-radius:4px;padding:7px 14px 7px 12px}
+.e+.e{margin-top:8px}
 .e .h,.o{color:#949ba4;font-size:12.5px;margin-top:5px} p{white-space:pre-wrap;margin:0;
 overflow-wrap:anywhere} .u{background:#3c4270;color:#c9cdfb;border-radius:3px;padding:0 2px}
 code{background:#1e1f22;border-radius:4px;padding:1px 5px;
@@ -72,6 +75,12 @@ padding:8px;margin-bottom:2px} .c div{padding:9px 12px;border-radius:5px;font-we
 .c div:first-child{color:#949ba4;font-size:12.5px;font-weight:600} .c div.t{background:#404249}
 .f{background:#383a40;border-radius:9px;padding:12px 14px;margin-bottom:14px;color:#dbdee1}
 .f b{background:#1e1f22;border-radius:5px;padding:2px 7px;font-weight:500} a{color:#00a8fc}
+.q{border-bottom:1px solid #3f4147;color:#f2f3f5;font-weight:600;padding:0 0 9px;margin-bottom:6px}
+.w{background:#383a40;border-radius:9px;padding:16px 18px;margin:10px 0 4px;max-width:560px}
+.w h3{margin-bottom:10px} .w label{color:#dbdee1;display:block;font-size:13.5px;font-weight:600;
+margin-top:12px} .w small{margin:1px 0} .w p{background:#1e1f22;border-radius:6px;padding:8px 11px;
+margin-top:5px;min-height:37px} .w p.g{color:#87898c} .w .k{margin-top:14px} .y{background:#2b2d31;
+border:1px solid #3f4147;border-radius:7px;padding:9px 12px;margin-top:6px;max-width:400px}
 """
 
 
@@ -125,7 +134,7 @@ def page(state: Json, assets: Assets) -> str:
         f"src:url(data:font/woff2;base64,{base64.b64encode(file.read_bytes()).decode()})}}"
         for file in assets[1]
     )
-    inner = "".join(choices(state) if "choices" in state else messages(state["messages"]))
+    inner = "".join(choices(state) if "choices" in state else place(state))
     shown = _EMOJI.sub(lambda found: emoji(found[0], assets[0]), inner)
     return f'<meta charset="utf-8"><style>{faces}{STYLE}</style><div id="s">{shown}</div>'
 
@@ -150,8 +159,31 @@ def choices(state: Json) -> Iterator[str]:
     yield f'<div class="f">{typed}</div>'
 
 
-def messages(seen: Sequence[Json]) -> Iterator[str]:
-    """The messages of a channel."""
+def place(state: Json) -> Iterator[str]:
+    """A channel or a thread, and the form that somebody is about to send there."""
+    if "thread" in state:
+        yield f'<div class="q">🧵 {html.escape(state["thread"])}</div>'
+    yield from messages(state.get("messages", ()), state.get("names", {}))
+    if "form" in state:
+        yield from form(state["form"], state["typed"])
+
+
+def form(asked: Json, typed: Mapping[str, str]) -> Iterator[str]:
+    """A form with what was typed in it; of an empty field what stands there in grey."""
+    yield f'<div class="w"><h3>{html.escape(asked["title"])}</h3>'
+    for row in asked["components"]:
+        field = row["component"]
+        given = typed.get(field["custom_id"]) or field.get("value") or ""
+        grey = html.escape(field.get("placeholder") or "")
+        yield f"<label>{html.escape(row['label'])}{' *' if field['required'] else ''}</label>"
+        yield f"<small>{html.escape(row.get('description') or '')}</small>"
+        yield f"<p>{html.escape(given.strip())}</p>" if given else f'<p class="g">{grey}</p>'
+    yield '<div class="k"><b style="background:#4e5058">Cancel</b>'
+    yield '<b style="background:#5865f2">Submit</b></div></div>'
+
+
+def messages(seen: Sequence[Json], names: Mapping[str, str]) -> Iterator[str]:
+    """The messages of a channel; ``names`` are shown in place of what Discord would look up."""
     authors = list(dict.fromkeys(message["author"] for message in seen))
     for message in seen:
         name = message["author"]
@@ -162,8 +194,15 @@ def messages(seen: Sequence[Json]) -> Iterator[str]:
         shown = f"{name.title() if name.islower() else name}{'<span>APP</span>' if is_bot else ''}"
         yield f'<div class="n">{shown}<time>20:41</time></div>'
         if not message["flags"] & _V2:
-            yield from marked(message["content"] or "")
+            text = message["content"] or ""
+            for number, name in names.items():
+                text = text.replace(number, name)
+            yield from marked(text)
         for file in message["attachments"]:
+            if not file["filename"].endswith(".png"):
+                size = f"<small>{file['size'] / 1024:.1f} KB</small>"
+                yield f'<div class="y"><a>📄 {html.escape(file["filename"])}</a>{size}</div>'
+                continue
             data = base64.b64encode((FOLDER / "attached" / file["filename"]).read_bytes()).decode()
             yield f'<img class="i" src="data:image/png;base64,{data}">'
         yield "".join(component(part) for part in message["components"])
@@ -217,7 +256,9 @@ def _sign(part: Json) -> str:
 _MARKS = (
     (r"(?<![\w*])\*([^*\n]+)\*(?![\w*])", r"<em>\1</em>"),
     (r"&lt;@(?:&amp;)?\d+&gt;", '<span class="u">@Lantern</span>'),
+    (r"&lt;([@#][^\d&][^&]*)&gt;", r'<span class="u">\1</span>'),
     (r"&lt;t:\d+:R&gt;", '<span class="u">a minute ago</span>'),
+    (r"&lt;t:\d+:f&gt;", '<span class="u">23 November 2026 20:41</span>'),
     (r"(https://\S+)", r"<a>\1</a>"),
 )
 
