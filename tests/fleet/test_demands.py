@@ -190,7 +190,7 @@ def test_a_copy_that_read_a_long_conversation_stays_though_another_was_used_late
 
 def test_a_conversation_is_as_long_as_the_host_told_else_as_was_asked_for() -> None:
     play = up_with("told", "untold", "new", max_loaded=2)
-    for name, context in (("told", 8000), ("untold", 4000)):
+    for name, context in (("untold", 4000), ("told", 8000)):
         play.after(1).ask(name, name, context=context, conversation=name)
         play.loaded(seconds=10.0)
         play.after(1).leave(name)
