@@ -572,13 +572,15 @@ def test_a_refusal_forgotten_leaves_both_tries_to_the_next() -> None:
 
 
 def test_a_load_given_up_leaves_both_tries_to_who_waits_for_a_larger_one() -> None:
-    play = up_with(*unsized("one", "two", "three"))
-    rests(play, "one", "two")
+    play = up_with(*unsized("one", "two", "three", "four"))
+    rests(play, "one", "two", "four")
     play.ask("bob", "three", load=LoadSettings(context_length=4096))
     play.load_refused()
     play.unloaded()
     play.ask("eve", "three", context=9000)
     assert play.load_refused() == ["refuse bob does not fit", "unload two"]
+    play.unloaded()
+    assert play.load_refused() == ["unload four"]
 
 
 def test_a_load_that_broke_is_told_in_the_hosts_words_and_one_without_room_with_what_stays() -> (
