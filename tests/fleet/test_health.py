@@ -24,7 +24,7 @@ def up() -> HostHealth:
 
 def test_a_host_is_found_once_with_what_it_told() -> None:
     health = HostHealth(H)
-    assert (health.is_doubted, health.needs_token) == (False, False)
+    assert (health.is_doubted, health.needs_token, health.may_sleep) == (False, False, False)
     news = health.probed(0.0, REPORT)
     assert news == (FOUND,)
     assert (health.state, health.reason, health.report) == ("up", "", REPORT)
