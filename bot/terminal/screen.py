@@ -128,7 +128,8 @@ class Screen:
 
     def _end_stream(self) -> bool:
         """Was an answer's line left open? Then it is ended, and what waited for that is told."""
-        rest, self._flow = self._flow.held, _Flow()
+        rest = self._flow.feed("", self.console.width, is_last=True)
+        self._flow = _Flow()
         self._print_piece(rest)
         was_mid_line, self._is_mid_line = self._is_mid_line, False
         if was_mid_line:
@@ -185,22 +186,22 @@ class _Flow:
     """Streamed text broken between words; what may be half a word is held until more comes."""
 
     def __init__(self) -> None:
-        self.held = ""
+        self._held = ""
         self._column = 0
         self._is_code = False
         self._is_inside = False
         """A word longer than a line has begun and goes on."""
 
-    def feed(self, text: str, width: int) -> str:
+    def feed(self, text: str, width: int, *, is_last: bool = False) -> str:
         """What can be shown now, with line ends put in where a word would cross the edge."""
-        words = _WORD.findall(self.held + text)
+        words = _WORD.findall(self._held + text)
         # The terminal breaks anywhere, and a word already shown cannot be taken to the next line.
         # One longer than a line is broken anyhow, so it does not wait.
-        self.held = words.pop() if words and _HALF.fullmatch(words[-1]) else ""
-        is_long = cell_len(self.held) >= width
-        if is_long:
-            words.append(self.held)
-            self.held = ""
+        self._held = words.pop() if words and _HALF.fullmatch(words[-1]) else ""
+        is_long = cell_len(self._held) >= width
+        if is_long or is_last:
+            words.append(self._held)
+            self._held = ""
         shown: list[str] = []
         for word in words:
             is_over = self._column + cell_len(word) > width
@@ -299,6 +300,9 @@ class Steps:
         if is_narrow:
             # Beside a bar the seconds left were cut off, for which one looks at it.
             told = " · ".join((f"📦 {step.fraction:.0%}", *left, what))
+        if step.is_held:
+            # Nothing moves meanwhile: why, and how long, comes before what may be cut off.
+            told, left = f"📦 {' · '.join((*left, what))}", []
         if self._bar is None or self._task is None:
             columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
             if not is_narrow:

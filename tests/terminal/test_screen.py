@@ -230,6 +230,8 @@ def test_streamed_text_is_the_same_however_it_was_torn(text: str, cuts: list[int
 def test_streamed_text_breaks_between_words() -> None:
     words = "one two three fo", "ur five sixsixsix seven"
     assert streamed(15, *words).splitlines() == ["one two three ", "four five ", "sixsixsix seven"]
+    # So does the last word, which waited for what never came.
+    assert streamed(15, "one two three ", "four").splitlines() == ["one two three ", "four"]
     long = "x" * 40
     assert streamed(15, "a ", long[:20], long[20:], " b").split() == ["a", long, "b"]
 
@@ -298,6 +300,16 @@ def test_how_long_a_load_still_takes_is_read_in_a_narrow_terminal(
     (*_, last) = [line for line in re.split(r"[\r\n]", out.getvalue()) if "qwen" in line]
     assert "72 s left" in last
     assert ("━" in last) is has_bar
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_why_a_load_stands_is_read_in_a_narrow_terminal(width: int) -> None:
+    where, out = narrow(width)
+    steps, key = Steps(where), ModelKey("qwen/qwen3-30b-a3b-2507")
+    held = Loading(HostName("127.0.0.1:1234"), key, 0.0, None, 12.0, is_held=True)
+    steps.show(held)
+    steps.close()
+    assert "another Lantern loads first (12 s)" in out.getvalue()
 
 
 def test_an_answer_that_ends_its_line_itself_is_followed_by_the_blank_line_asked_for() -> None:
