@@ -237,7 +237,7 @@ def serve(config: ConfigOption = None) -> None:
 def demo(
     tour: Annotated[bool, typer.Option("--tour", help="Type nothing; watch the main job.")] = False,
 ) -> None:
-    """A chat over SIMULATED hosts: no Discord, no LM Studio. Reads a script from a pipe too."""
+    """A chat over SIMULATED hosts: no Discord, no LM Studio, no settings; a pipe is a script."""
     # The simulator is loaded only where it is played with.
     from bot.commands.chat import play_demo
 

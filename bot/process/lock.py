@@ -123,11 +123,15 @@ def _not_ours(file: Path, database_path: Path) -> DatabaseFault:
     # reader's: an administrator reads what a service says, whose user has a name only as it runs.
     found = [each for each in (*files_of(database_path), lock) if _is_denied(each)]
     files = shlex.join(map(str, found))
+    # Not in the command: a folder may hold more than Lantern's, and be meant to be somebody's.
+    folder = database_path.absolute().parent
+    is_shut = not os.access(folder, os.W_OK)
     return DatabaseFault(
         [
             f"{told}, as after one run with sudo. Run Lantern as {owner}, or give it to the user "
             f"it runs as: sudo chown {os.geteuid()}:{os.getegid()} {files} && "
-            f"sudo chmod 600 {files}"
+            f"sudo chmod 600 {files}",
+            *([f"Let it write their folder {folder} as well."] if is_shut else []),
         ]
     )
 

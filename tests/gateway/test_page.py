@@ -113,6 +113,8 @@ async def test_every_part_stands_without_complaint_and_without_scrolling_sideway
         async with browser_at(it.base, width) as seen:
             await seen.settled()
             # What was answered before anybody looked is drawn as well.
+            wrote = re.compile(r"Tokens written: .*, [1-9].* at most")
+            await seen.page.get_by_role("img", name=wrote).wait_for()
             waited = re.compile(r"Wait for the first token: [\d.]+ s last")
             await seen.page.get_by_role("img", name=waited).wait_for()
             told = await seen.page.get_by_role("img", name=waited).get_attribute("aria-label")

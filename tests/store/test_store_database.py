@@ -237,21 +237,23 @@ async def test_a_folder_in_its_place_is_told_in_plain_words(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such owners")
+@pytest.mark.parametrize("folder", ["open", "shut"])
 @pytest.mark.parametrize("ending", ["", "-wal", ".lock"])
 async def test_somebody_elses_database_is_told_with_its_owner_and_what_to_do(
-    path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch, ending: str
+    path: Path, clock: WallClock, monkeypatch: pytest.MonkeyPatch, ending: str, folder: str
 ) -> None:
     file = new_database(path).with_name(f"{path.name}{ending}")
     file.touch()
 
     # Root may read and write everything, and so may the tests in a container.
     def may(place: Path, mode: int) -> bool:
-        return place != file
+        return place != file and (folder == "open" or place != path.parent)
 
     monkeypatch.setattr(os, "access", may)
     # Whoever reads the log of a service is another one than it runs as, which may have no name.
     mend = f"sudo chown {os.geteuid()}:{os.getegid()} {file} && sudo chmod 600 {file}"
-    words = f"{file} may not be .* belongs to {file.owner()}.* {mend}$"
+    beside = f"\n.*Let it write their folder {path.parent}" if folder == "shut" else "$"
+    words = f"{file} may not be .* belongs to {file.owner()}.* {mend}{beside}"
     with pytest.raises(ConfigError, match=words):
         look_at(path)
     with pytest.raises(ConfigError, match=words), instance_lock(path):

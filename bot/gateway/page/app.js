@@ -57,12 +57,30 @@ function measure(requests) {
   state.speed = [...state.speed.filter((p) => p[0] > now - KEEP_S), [now, speed < 0.05 ? 0 : speed]];
 }
 
-function waits(snapshot) {
-  // By the gateway's own clock: this machine's may be another hour.
-  const now = Date.now() / 1000, behind = now - Date.parse(snapshot.at) / 1000;
-  return snapshot.recent.filter((r) => r.firstTokenSeconds !== null)
-    .map((r) => [Date.parse(r.began) / 1000 + behind + r.firstTokenSeconds, r.firstTokenSeconds])
-    .filter((p) => p[0] > now - KEEP_S).sort((a, b) => a[0] - b[0]);
+/** What ended before this page was opened: when by this machine's clock, which may be another hour than the gateway's. */
+function past(snapshot) {
+  const behind = Date.now() / 1000 - Date.parse(snapshot.at) / 1000;
+  return snapshot.recent.map((r) => ({ ...r, began: Date.parse(r.began) / 1000 + behind }));
+}
+
+function waits(ended) {
+  return ended.filter((r) => r.firstTokenSeconds !== null).map((r) => [r.began + r.firstTokenSeconds, r.firstTokenSeconds])
+    .filter((p) => p[0] > Date.now() / 1000 - KEEP_S).sort((a, b) => a[0] - b[0]);
+}
+
+/** Tokens a second by what ended: each answer's spread over the time in which it was written. */
+function speeds(ended) {
+  const now = Date.now() / 1000;
+  const wrote = ended.filter((r) => r.outputTokens).map((r) => {
+    const start = r.began + (r.firstTokenSeconds ?? 0), end = Math.max(start + 1, r.began + r.seconds);
+    return { start, end, speed: r.outputTokens / (end - start) };
+  }).filter((w) => w.end > now - KEEP_S);
+  if (!wrote.length) return [];
+  const first = Math.max(now - KEEP_S, Math.min(...wrote.map((w) => w.start))), points = [[first - 1, 0]];
+  for (let at = first; at < now; at += 1) {
+    points.push([at, wrote.reduce((sum, w) => sum + (w.start <= at && at < w.end ? w.speed : 0), 0)]);
+  }
+  return points;
 }
 
 function hear(event) {
@@ -78,7 +96,8 @@ function hear(event) {
       state.hosts = new Map(event.hosts.map((h) => [h.name, h]));
       state.models = event.models; state.requests = event.requests; state.recent = [...event.recent].reverse();
       written = new Map(event.requests.map((r) => [r.id, r.outputTokens || 0]));
-      state.firsts = waits(event);
+      state.firsts = waits(past(event));
+      if (!state.speed.length) state.speed = speeds(past(event));
       break;
     case "state":
       for (const h of event.hosts) state.hosts.set(h.name, h);
@@ -158,7 +177,8 @@ function Plot({ label, points, unit, dots }) {
     seen.observe(box.current);
     return () => { seen.disconnect(); made.destroy(); };
   }, []);
-  const last = points.at(-1)?.[1], words = last === undefined ? "nothing yet" : `${amount(last)}${unit} ${dots ? "last" : "now"} · ten minutes`;
+  const last = points.at(-1)?.[1], most = Math.max(0, ...points.map((p) => p[1]));
+  const words = last === undefined ? "nothing yet" : `${amount(last)}${unit} ${dots ? "last" : "now"}, ${amount(most)} at most · ten minutes`;
   useEffect(() => { plot.current?.setData([points.map((p) => p[0]), points.map((p) => p[1])]); }, [points]);
   return html`<section class="panel" aria-label=${label}>
     <header><h2>${label}</h2><span class="aside">${words}</span></header>

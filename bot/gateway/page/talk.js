@@ -70,7 +70,7 @@ export function Play({ models, personas, hosts }) {
     <form class="stack" onSubmit=${send}>
       <label class="field"><span>Message</span><textarea value=${text} onInput=${(e) => setText(e.target.value)} onKeyDown=${keys} placeholder="Say something. Enter sends, Shift+Enter begins a line."></textarea></label>
       <div class="row"><label class="field grow"><span class="sr">Model</span><select value=${model} onChange=${(e) => setModel(e.target.value)} aria-label="Model or persona">
-        <option value="">whatever answers soonest, or the active model</option><optgroup label="Models">${chats.map((m) => html`<option key=${m.modelKey} value=${m.modelKey}>${m.modelKey} (${brief(m.state, 48)})</option>`)}</optgroup>
+        <option value="">the active model, or the soonest</option><optgroup label="Models">${chats.map((m) => html`<option key=${m.modelKey} value=${m.modelKey}>${m.modelKey} (${brief(m.state, 48)})</option>`)}</optgroup>
         ${personas.length ? html`<optgroup label="Personas">${personas.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</optgroup>` : null}</select></label>
         ${busy ? html`<button type="button" onClick=${() => busy.abort()}>Stop</button>` : html`<button class="main" disabled=${!text.trim()}>Send</button>`}
         <button type="button" class="bare" disabled=${!said.length || busy} onClick=${() => setSaid([])}>Clear</button></div>
