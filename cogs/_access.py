@@ -154,11 +154,15 @@ class Access:
         until, roles = self._members.get(person, (now, None))
         if until > now:
             return roles
-        allowed = self.rules.doors.servers
-        servers = [g for g in client.guilds if not allowed or PlaceId(f"discord:{g.id}") in allowed]
+        doors = self.rules.doors
+        servers = [
+            guild
+            for guild in client.guilds
+            if not doors.servers or PlaceId(f"discord:{guild.id}") in doors.servers
+        ]
         if place.server is not None:
             servers = [guild for guild in servers if f"discord:{guild.id}" == place.server]
-        found = await _met(servers, person, is_each_asked=bool(self.rules.doors.roles))
+        found = await _met(servers, person, is_each_asked=doors.is_by_roles)
         roles = frozenset(role for member in found for role in roles_of(member)) if found else None
         if len(self._members) >= MOST_ASKERS:
             self._members.clear()

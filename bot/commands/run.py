@@ -12,7 +12,7 @@ from bot.chat.words import serving_text
 from bot.commands.news import OwnerNews
 from bot.commands.service import look_for_twins, signs_of_life, until_stopped
 from bot.domain.ids import PlaceId, UserId
-from bot.policy.access import AccessRules
+from bot.policy.access import AccessRules, Circle
 from bot.process.stopping import DRAIN_S, STOP_S
 from bot.process.supervisor import FIRST_LOOK_S, Supervisor
 from bot.settings import Loaded
@@ -73,6 +73,11 @@ async def _serve(
             channels=_places(settings.allowed_channels),
             people=frozenset(UserId(f"discord:{user}") for user in settings.allowed_users),
             roles=frozenset(settings.allowed_roles),
+            blocked=Circle(
+                frozenset(UserId(f"discord:{user}") for user in settings.blocked_users),
+                frozenset(settings.blocked_roles),
+            ),
+            blocked_channels=_places(settings.blocked_channels),
             dms=settings.dms,
         ),
         rate=settings.rate_limit,

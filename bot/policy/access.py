@@ -76,7 +76,16 @@ class AccessRules:
     people: AbstractSet[UserId] = frozenset()
     roles: AbstractSet[str] = frozenset()
     """Ids or names. Who is among the people or has one of the roles is answered."""
+    blocked: Circle = NOBODY
+    """Left out, whoever else lets them in."""
+    blocked_channels: AbstractSet[PlaceId] = frozenset()
+    """Left out, with their threads."""
     dms: Dms = "members"
+
+    @property
+    def is_by_roles(self) -> bool:
+        """Do somebody's roles say whether they are answered?"""
+        return bool(self.roles or self.blocked.roles)
 
     def needs_member(
         self, asker: Asker, place: Place, *, is_guest: bool = False, aim: Aim = "ask"
@@ -85,7 +94,11 @@ class AccessRules:
 
         ``is_guest``: the bot is not in that place, somebody only installed it for themselves.
         """
-        if asker.is_owner or asker.user in self.people or aim == "own":
+        if asker.is_owner or aim == "own":
+            return False
+        if self.blocked.roles:
+            return True
+        if asker.user in self.people:
             return False
         # Who writes to a bot may share no server with it: whoever installed it for themselves can.
         is_by_members = self.dms == "members" and (place.is_private or is_guest)
@@ -242,10 +255,12 @@ def check_may_ask(
         return
     if is_direct:
         _check_private(doors, asker, here.dms or doors.dms)
-    elif doors.channels and doors.channels.isdisjoint({place.channel, place.thread}):
+    else:
+        _check_channel(doors, {place.channel, place.thread})
+    if doors.blocked.has(asker) and not asker.is_owner:
         raise NotPermitted(
-            "Lantern does not answer in this channel; its owner has not allowed it "
-            "(`discord.allowed_channels`)."
+            "Lantern does not answer you; its owner has left you out "
+            "(`discord.blocked_users`, `discord.blocked_roles`)."
         )
     listed = Circle(doors.people, doors.roles)
     if listed != NOBODY and not (asker.is_owner or listed.has(asker)):
@@ -264,6 +279,20 @@ def check_may_ask(
         raise NotPermitted(
             "Lantern answers certain people only here; an admin of this server can allow you by "
             "`/settings`."
+        )
+
+
+def _check_channel(doors: AccessRules, ways: AbstractSet[PlaceId | None]) -> None:
+    """Pass when the owner's rules let a channel in, or the thread that it was asked in."""
+    if doors.channels and doors.channels.isdisjoint(ways):
+        raise NotPermitted(
+            "Lantern does not answer in this channel; its owner has not allowed it "
+            "(`discord.allowed_channels`)."
+        )
+    if not doors.blocked_channels.isdisjoint(ways):
+        raise NotPermitted(
+            "Lantern does not answer in this channel; its owner has left it out "
+            "(`discord.blocked_channels`)."
         )
 
 

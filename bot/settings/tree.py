@@ -316,6 +316,15 @@ class DiscordSettings(Section):
     allowed_roles: Words = Field(
         default=(), description="Ids or names of roles whose members are answered"
     )
+    blocked_channels: DiscordIds = Field(
+        default=(), description="Ids of channels that are left out, with their threads"
+    )
+    blocked_users: DiscordIds = Field(
+        default=(), description="Ids of people who are not answered, whatever lets them in"
+    )
+    blocked_roles: Words = Field(
+        default=(), description="Ids or names of roles whose members are not answered"
+    )
     rate_limit: RateLimit | None = Field(
         default=RateRule(30, 60.0), description="Questions taken of one person; null is unlimited"
     )

@@ -16,7 +16,7 @@ from virtual_time import play
 from bot.domain.chat import Place
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import PlaceId, UserId
-from bot.policy.access import AccessRules
+from bot.policy.access import AccessRules, Circle
 from bot.policy.ratelimit import RateRule
 from cogs._access import AT_ONCE, HOLD_S, KNOWN_S, LOOK_UP_S, Access
 from cogs._places import DiscordRules
@@ -132,6 +132,22 @@ def test_roles_count_in_direct_messages_too() -> None:
     judged(access, private(server(5, UNKNOWN), server(6, member("friends"))))
     with pytest.raises(NotPermitted, match="certain people"):
         judged(Access(access.rules), private(server(5, member("others"))))
+
+
+def test_roles_that_are_left_out_are_looked_up_in_direct_messages_in_every_server() -> None:
+    access = Access(DiscordRules(doors=AccessRules(blocked=Circle(roles={"loud"}))))
+    judged(access, private(server(5, member("others"))))
+    with pytest.raises(NotPermitted, match="left you out"):
+        judged(
+            Access(access.rules), private(server(5, member("others")), server(6, member("loud")))
+        )
+    with pytest.raises(NotPermitted, match="left you out"):
+        judged(access, interaction_of(roles=[(3, "loud")]))
+    # A server that does not tell may be the one whose roles leave somebody out.
+    with pytest.raises(RequestRefused, match="in time"):
+        judged(
+            Access(access.rules), private(server(5, http_error(503)), server(6, member("others")))
+        )
 
 
 def test_in_a_server_the_event_says_the_roles() -> None:

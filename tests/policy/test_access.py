@@ -158,6 +158,42 @@ def test_where_people_or_roles_are_listed_one_of_them_must_be_met(
     assert ("certain people" in may_ask(place, doors, asker)) is not is_answered
 
 
+@pytest.mark.parametrize("place", [Place(ROOM, server=HOME), Place(ROOM, is_private=True)])
+@pytest.mark.parametrize(
+    ("asker", "is_answered"),
+    [
+        (Asker(ADA), False),
+        (Asker(ADA, is_admin=True), False),
+        (Asker(ADA, is_owner=True), True),
+        (Asker(BOB), True),
+        (Asker(BOB, roles={"9", "loud"}), False),
+        (Asker(BOB, roles={"9", "loud"}, is_owner=True), True),
+    ],
+)
+def test_whom_the_owner_leaves_out_is_not_answered_whatever_lets_them_in(
+    place: Place, asker: Asker, is_answered: bool
+) -> None:
+    doors = AccessRules(people={ADA, BOB}, blocked=Circle({ADA}, {"loud"}), dms="everyone")
+    here = PlaceRules(answered=Circle({ADA, BOB}))
+    assert ("left you out" in may_ask(place, doors, asker, here)) is not is_answered
+    # Their words are theirs all the same.
+    check_may_ask(doors, asker, place, here, aim="own")
+
+
+def test_channels_that_the_owner_leaves_out_are_not_answered_nor_their_threads() -> None:
+    for doors in (
+        AccessRules(blocked_channels={ROOM}),
+        AccessRules({HOME}, {ROOM}, blocked_channels={ROOM}),
+    ):
+        assert "left it out" in may_ask(Place(ROOM, server=HOME), doors)
+        assert "left it out" in may_ask(Place(ROOM, thread=OTHER, server=HOME), doors)
+    # One thread alone can be left out as well.
+    doors = AccessRules(blocked_channels={OTHER})
+    assert "left it out" in may_ask(Place(ROOM, thread=OTHER, server=HOME), doors)
+    assert may_ask(Place(ROOM, server=HOME), doors) == ""
+    assert may_ask(PRIVATE, AccessRules(blocked_channels={ROOM})) == ""
+
+
 @pytest.mark.parametrize(
     ("here", "asker", "refusal"),
     [
@@ -257,6 +293,9 @@ def test_a_listed_person_may_write_directly_whatever_their_servers(dms: Dms) -> 
         (AccessRules(servers={HOME}), MEMBER, Place(ROOM, server=HOME), False),
         (AccessRules(servers={HOME}), OWNER, PRIVATE, False),
         (AccessRules(servers={HOME}, people={BOB}), MEMBER, PRIVATE, False),
+        (AccessRules(people={BOB}, blocked=Circle(roles={"loud"})), MEMBER, PRIVATE, True),
+        (AccessRules(blocked=Circle(roles={"loud"})), OWNER, PRIVATE, False),
+        (AccessRules(dms="everyone", blocked=Circle({ADA})), MEMBER, PRIVATE, False),
         (AccessRules(servers={HOME}, dms="everyone"), MEMBER, PRIVATE, False),
         (AccessRules(servers={HOME}, dms="owners"), MEMBER, PRIVATE, False),
         (AccessRules(roles={"friends"}), MEMBER, PRIVATE, True),
