@@ -56,6 +56,7 @@ def reservation(
         idle_s=config.idle_s,
         dialect=config.dialect,
         thinking=thinking,
+        extras=config.extras,
     )
     request = InferenceRequest(ask.messages, sampling, name, verbatim=ask.verbatim)
     call = ProviderCall(

@@ -193,6 +193,19 @@ class Turn:
 
 
 @value
+class Extras:
+    """What one provider is sent beside what its wire asks for; its owner's words."""
+
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    query: Mapping[str, str] = field(default_factory=dict[str, str])
+    body: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Fields of the request, in place of ours of the same name."""
+
+
+NO_EXTRAS = Extras()
+
+
+@value
 class Endpoint:
     """Where and how one request is sent, once the right to send it was granted."""
 
@@ -219,6 +232,7 @@ class Endpoint:
     """Which fields the server takes; only the OpenAI wire has dialects."""
     thinking: Literal["auto", "off"] = "auto"
     """``off`` asks the model not to reason first, where its wire has a switch for it."""
+    extras: Extras = NO_EXTRAS
 
 
 @value

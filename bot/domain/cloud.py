@@ -8,7 +8,7 @@ from dataclasses import field
 from datetime import datetime
 from typing import Literal, Self
 
-from bot.domain.chat import DialectName, Usage, Wire
+from bot.domain.chat import NO_EXTRAS, DialectName, Extras, Usage, Wire
 from bot.domain.errors import FailureKind
 from bot.domain.ids import ModelKey, PlaceId, ProviderName, TurnId
 from bot.domain.personas import Sampling
@@ -84,6 +84,7 @@ class ProviderConfig:
     """Which of several keys or addresses of one provider this is, from 1; 0 is its only one."""
     weight: float = 1.0
     """Its share of the questions, among deployments that are free."""
+    extras: Extras = NO_EXTRAS
 
     @property
     def label(self) -> ProviderName:

@@ -26,7 +26,7 @@ from bot.inference.exchange import MOST_UNREAD_BYTES, ConnectionPool, Exchange
 from bot.inference.openai import OpenAiReader, completions_call
 from bot.inference.passing import Passing, whole_answer
 from bot.inference.pieces import estimate_prompt_tokens
-from bot.inference.wire import Call, Verdict, WireFault, garbage, text_of, to_error
+from bot.inference.wire import Call, Verdict, WireFault, extended, garbage, text_of, to_error
 
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_BODY_S = 10.0
@@ -101,12 +101,12 @@ class Inference:
                 endpoint does not accept.
             Refused: the other side declined to answer.
         """
-        build, reader = _WIRES[endpoint.wire]
+        _, reader = _WIRES[endpoint.wire]
         if request.verbatim is not None or any(message.images for message in request.messages):
             # Megabytes as base64 and JSON: the loop must not stand still for them.
-            call = await asyncio.to_thread(build, endpoint, request)
+            call = await asyncio.to_thread(_call, endpoint, request)
         else:
-            call = build(endpoint, request)
+            call = _call(endpoint, request)
         due = asyncio.get_running_loop().time() + endpoint.first_token_s
         prompt = [message.text for message in request.messages]
         error = partial(to_error, endpoint=endpoint, prompt=prompt)
@@ -237,6 +237,12 @@ class Inference:
         finally:
             done()
         return bytes(answer), told, usage
+
+
+def _call(endpoint: Endpoint, request: InferenceRequest) -> Call:
+    build, _ = _WIRES[endpoint.wire]
+    given = request.verbatim.fields if request.verbatim is not None else ()
+    return extended(build(endpoint, request), endpoint.extras, given)
 
 
 def _own(endpoint: Endpoint, path: str, body: bytes) -> Call:

@@ -2,14 +2,15 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, TypeGuard, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from pydantic_core import PydanticSerializationError, to_json
 from pydantic_core import from_json as read_json
 
-from bot.domain.chat import MOST_COUNTED, Endpoint
+from bot.domain.chat import MOST_COUNTED, NO_EXTRAS, Endpoint, Extras
 from bot.domain.errors import BotError, FailureKind, HostUnreachable, Refused, Unavailable
 from bot.domain.values import value
 
@@ -72,6 +73,27 @@ class Call:
     is_act: bool = False
     """Does it more than make an answer? Then it is sent once, whatever becomes of its connection.
     """
+
+
+def extended(call: Call, extras: Extras, given: Collection[str] = ()) -> Call:
+    """A call with what its provider's owner wants sent as well.
+
+    Args:
+        call: As its wire asks, with a body of JSON and an address without a query.
+        extras: What is added; it goes before what is ours.
+        given: Fields that a client gave itself, which go before both.
+    """
+    if extras == NO_EXTRAS:
+        return call
+    ours: dict[str, object] = read_json(call.body)
+    added = {name: each for name, each in extras.body.items() if name not in given}
+    query = f"?{urlencode(extras.query)}" if extras.query else ""
+    return replace(
+        call,
+        url=f"{call.url}{query}",
+        headers={**call.headers, **extras.headers},
+        body=json.dumps(ours | added).encode(),
+    )
 
 
 @value

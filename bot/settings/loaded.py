@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from bot.documents.yaml import Path as KeyPath
 from bot.documents.yaml import Plain, dotted
+from bot.domain.chat import Extras
 from bot.domain.cloud import ProviderConfig
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName, ModelKey, ProviderName
@@ -90,6 +91,7 @@ class Loaded:
                 temperature=provider.temperature,
                 retries=provider.retries,
                 max_wait_s=self.settings.routing.max_cloud_wait,
+                extras=Extras(provider.extra_headers, provider.extra_query, provider.extra_body),
                 rate_count=provider.rate_limit.count,
                 rate_period_s=provider.rate_limit.period_s,
                 max_concurrent=provider.max_concurrent,

@@ -30,6 +30,8 @@ from bot.settings.values import (
     Bytes,
     DatabaseUrl,
     DiscordId,
+    Extra,
+    ExtraFields,
     HostAddress,
     ListenAddress,
     MacAddress,
@@ -175,6 +177,15 @@ class ProviderSettings(Section):
     )
     vision: bool | None = Field(
         default=None, description="It can see images; known by its model's name when left out"
+    )
+    extra_headers: Extra = Field(
+        default_factory=dict, description="Headers that each request has as well; no keys"
+    )
+    extra_query: Extra = Field(
+        default_factory=dict, description="What stands behind ? in its address"
+    )
+    extra_body: ExtraFields = Field(
+        default_factory=dict, description="Fields that each request has as well"
     )
 
     deployments: tuple[DeploymentSettings, ...] = Field(

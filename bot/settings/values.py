@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     ByteSize,
+    Field,
+    JsonValue,
     PlainSerializer,
     SecretStr,
     ValidationError,
@@ -42,6 +45,17 @@ _SIZES = {"GiB": 1 << 30, "GB": 10**9, "MiB": 1 << 20, "MB": 10**6, "KiB": 1 << 
 _RATE = re.compile(r"([1-9][0-9]{0,8})\s*(?:/\s*(sec|s|min|m|hour|h|d))?")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,252}[a-z0-9])?\.?")
 _PASTED = re.compile(r"(?:http://)?([^/@?#]+)(?:/|/v1/?|/api/v[01]/?)?")
+_FIELD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OF_THE_CONNECTION = re.compile(
+    r"host|connection|content-.*|transfer-encoding|accept|accept-encoding|anthropic-version",
+    re.IGNORECASE,
+)
+_LIKE_A_KEY = re.compile(r"auth|key|token|secret|passw|cookie", re.IGNORECASE)
+_RESERVED = frozenset({
+    "model", "messages", "system", "stream", "stream_options", "n",
+    "max_tokens", "max_completion_tokens",
+})  # fmt: skip
+"""Who answers, what is sent, and what bounds the bill."""
 _IPV6 = re.compile(r"\[([0-9a-f:.]+(?:%[a-z0-9]+)?)\]")
 
 
@@ -183,6 +197,34 @@ def parse_base_url(value: object) -> str:
     return parts.geturl().rstrip("/")
 
 
+def extra_texts(extras: Mapping[str, str]) -> Mapping[str, str]:
+    """Headers, or words of an address's query, that hold no key and are not Lantern's to set.
+
+    Raises:
+        ValueError: one is no name or no text, is reserved, or reads like a key's.
+    """
+    for name, text in extras.items():
+        if not _FIELD_NAME.fullmatch(name) or not (text.isascii() and text.isprintable()):
+            raise ValueError("names of letters, digits and -_., each with a text on one line")
+        if _OF_THE_CONNECTION.fullmatch(name):
+            raise ValueError(f"names other than {name}, which Lantern sets")
+        # Here it would be in the file and in whatever prints it.
+        if _LIKE_A_KEY.search(name):
+            raise ValueError(f"names other than {name}: a key belongs in api_key_env")
+    return extras
+
+
+def extra_fields(extras: Mapping[str, T]) -> Mapping[str, T]:
+    """Fields of a provider's request that Lantern does not have to set itself.
+
+    Raises:
+        ValueError: one decides who answers, what is sent, how, or what it may cost at most.
+    """
+    if reserved := sorted(_RESERVED.intersection(extras)):
+        raise ValueError(f"fields other than {reserved[0]}, which Lantern sets")
+    return extras
+
+
 def sendable(secret: SecretStr) -> SecretStr:
     """The secret, where a request's head takes it.
 
@@ -295,6 +337,13 @@ Origin = Annotated[str, BeforeValidator(parse_origin), _TEXT]
 OwnName = Annotated[str, BeforeValidator(parse_host_name), _TEXT]
 Secret = Annotated[SecretStr, AfterValidator(sendable)]
 BaseUrl = Annotated[str, BeforeValidator(parse_base_url), _TEXT]
+Extra = Annotated[Mapping[str, str], Field(max_length=20), AfterValidator(extra_texts)]
+ExtraFields = Annotated[
+    Mapping[str, JsonValue],
+    Field(max_length=50),
+    AfterValidator(extra_fields),
+    WithJsonSchema({"type": "object"}),
+]
 VariableName = Annotated[
     str,
     BeforeValidator(

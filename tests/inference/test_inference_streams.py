@@ -13,7 +13,16 @@ from clocks import LoopClock
 from collected import Collected, asking, collect
 from wire_double import BEAT_S, Reply, WireDouble, chunk, sse, told, wire_double
 
-from bot.domain.chat import Attachment, Endpoint, InferenceRequest, Message, Usage, Wire
+from bot.domain.chat import (
+    Attachment,
+    Endpoint,
+    Extras,
+    InferenceRequest,
+    Message,
+    Usage,
+    Verbatim,
+    Wire,
+)
 from bot.domain.errors import (
     BotError,
     FailureKind,
@@ -22,6 +31,7 @@ from bot.domain.errors import (
     Unavailable,
 )
 from bot.domain.events import Silence, StreamEnd, TextDelta
+from bot.domain.personas import Sampling
 from bot.inference.streams import Inference
 
 WORDS = ("Hel", "lo ", "wörld ", "😀\n", "`x`", " \u2028.")
@@ -98,6 +108,36 @@ async def test_the_request_says_what_is_asked(inference: Inference) -> None:
     assert received.headers["accept-encoding"] == "identity"
     assert received.fields["model"] == "m"
     assert received.fields["messages"] == [{"role": "user", "content": "Hello?"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "efforts"), [(None, "high"), ({"effort": "client's"}, "client's")]
+)
+async def test_what_a_providers_owner_adds_is_sent_and_a_clients_own_field_goes_before_it(
+    inference: Inference, given: dict[str, object] | None, efforts: str
+) -> None:
+    extras = Extras(
+        {"X-Title": "lantern"},
+        {"api-version": "2026-01-01", "a b": "c&d"},
+        {"effort": "high", "temperature": 0.1, "sort": {"by": ["price"]}},
+    )
+    asked = replace(asking(), sampling=Sampling(temperature=0.9))
+    if given is not None:
+        fields = {"messages": [{"role": "user", "content": "Hello?"}], **given}
+        asked = replace(asked, verbatim=Verbatim(fields, lambda _: None))
+    async with wire_double(Reply([told("a")])) as double:
+        got = await collect(
+            inference, at(double, is_local=False, token="sk-x", extras=extras), asked
+        )
+    assert got.text == "a"
+    received = double.requests[0]
+    assert received.line == ("POST /v1/chat/completions?api-version=2026-01-01&a+b=c%26d HTTP/1.1")
+    assert received.headers["x-title"] == "lantern"
+    assert received.headers["authorization"] == "Bearer sk-x"
+    fields = received.fields
+    assert (fields["effort"], fields["temperature"]) == (efforts, 0.1)
+    assert fields["sort"] == {"by": ["price"]}
+    assert (fields["model"], fields["stream"]) == ("m", True)
 
 
 async def test_images_are_sent_with_the_words(inference: Inference) -> None:

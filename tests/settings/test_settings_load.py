@@ -8,6 +8,7 @@ import pytest
 from settings_files import DISCORD_TOKEN, LM_TOKEN, ROOT, faults, load, plain
 
 from bot.app import plan_from
+from bot.domain.chat import Extras
 from bot.domain.cloud import Price, PriceStep, ProviderConfig
 from bot.domain.hosts import HostConfig
 from bot.domain.ids import HostName, ModelKey, ProviderName
@@ -108,6 +109,9 @@ providers:
     monthly_usd: 20
     context_length: 40000
     vision: false
+    extra_headers: {X-Title: lantern}
+    extra_query: {api-version: 2026-01-01-preview}
+    extra_body: {provider: {sort: price}, seed: 7}
 """
 
 
@@ -140,6 +144,11 @@ def test_a_provider_of_the_file_reaches_the_cloud_whole(tmp_path: Path) -> None:
         price=Price((PriceStep(100_000, 500_000, 10_000),), "config"),
         context_length=40_000,
         vision=False,
+        extras=Extras(
+            {"X-Title": "lantern"},
+            {"api-version": "2026-01-01-preview"},
+            {"provider": {"sort": "price"}, "seed": 7},
+        ),
     )
     assert loaded.budget_rules.by_provider[name] == (1_500_000, 20_000_000)
 
