@@ -47,6 +47,7 @@ Studio loaded by itself for a turn of ours (``_clear_strays``).
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from bot.domain.errors import (
     FailureKind,
@@ -116,6 +117,8 @@ from bot.policy.speeds import UNTOLD, speed_of_answer
 from bot.policy.waking import WAKE_S
 
 DRAINS = "{} is draining and takes no new turns."
+DRAINING = "draining"
+"""For readers, as after "is": "busy" was said of a machine that its owner has taken back."""
 NO_ROOM = "{} does not fit on {}: {}."
 KEPT_BESIDE = (
     "{} is kept by the Lantern that runs on this database and may be answering with it. Unload it "
@@ -276,7 +279,8 @@ class Scheduler:
         if state == "down" and not is_asleep:
             return (Refuse(ticket, HostUnreachable(self.health.away())),)
         if self.drained_until is not None and now < self.drained_until:
-            return (Refuse(ticket, Unavailable(DRAINS.format(name), FailureKind.BUSY)),)
+            text = DRAINS.format(name)
+            return (Refuse(ticket, Unavailable(text, FailureKind.BUSY, brief=DRAINING)),)
         is_here = key in self._models or self.residents.of(key)
         # Nobody is woken for what it is known not to have.
         if not is_here and (state == "up" or (is_asleep and self._models)):
@@ -370,7 +374,7 @@ class Scheduler:
             self._out += [Drain(name, is_on=False), ended]
             return
         # A turn that waits can wait elsewhere, and would else be answered here after all.
-        self._refuse(self._queue.waiters.values(), DRAINS.format(name), FailureKind.BUSY)
+        self._refuse(self._queue.waiters.values(), DRAINS.format(name), FailureKind.BUSY, DRAINING)
         if self.load is not None and not self.load.is_stopping:
             self.load.is_stopping = True
             self._out.append(StopLoad())
@@ -1083,8 +1087,10 @@ class Scheduler:
             if resident.is_stray and not resident.users and now >= resident.spared_until:
                 self._unload(resident, "stray", "LM Studio loaded it by itself for one turn")
 
-    def _refuse(self, waiters: Iterable[Waiter], text: str, kind: FailureKind) -> None:
-        refusal = HostUnreachable if kind in LOST else Unavailable
+    def _refuse(
+        self, waiters: Iterable[Waiter], text: str, kind: FailureKind, brief: str = ""
+    ) -> None:
+        refusal = HostUnreachable if kind in LOST else partial(Unavailable, brief=brief)
         for waiter in tuple(waiters):
             del self._queue.waiters[waiter.ticket]
             # An error of their own for each: raising it writes the way it took into it.

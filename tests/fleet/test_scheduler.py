@@ -1412,6 +1412,8 @@ def test_a_draining_host_finishes_and_takes_nothing_new() -> None:
     assert play.drain() == ["drain None", "refuse bob busy"], "bob can wait elsewhere"
     assert play.scheduler.snapshot().state == "draining"
     assert play.ask("eve", "one") == ["refuse eve busy"]
+    # "studio is busy" was told of a machine that its owner had just taken back.
+    assert [getattr(play.refused[who], "brief", None) for who in ("bob", "eve")] == ["draining"] * 2
     assert play.leave("ada") == ["unload one"]
     assert play.unloaded() == ["forget ref-1"]
     assert play.drain(is_draining=False) == ["resume"]
