@@ -259,7 +259,7 @@ class _Reply:
                 self._show_typing(),
                 self._close_in_time(),
                 self._come_after(),
-                self._close_cloud(),
+                self._close_ways(),
             )
             beside = [group.create_task(each) for each in aside]
             # Asked for again, an answer whose message is gone comes in another.
@@ -358,22 +358,26 @@ class _Reply:
             await asyncio.sleep(TICK_S)
             self._look_again()
 
-    async def _close_cloud(self) -> None:
-        """Offers no provider any longer once a mark, or a persona, keeps the words here."""
+    async def _close_ways(self) -> None:
+        """Offers no model any longer once it has left memory, and no provider once the words stay.
+
+        A mark, or a persona, keeps them here.
+        """
         seen = self._marks()
         while not self._view.is_over and not self._view.length:
             await asyncio.sleep(MARKS_S)
             now, turn = self._marks(), self._view.turn
-            # Not judged at each look: a disk that is busy for a moment would take the way as well.
-            if now == seen or turn is None or not self._view.offers_cloud:
-                continue
-            try:
-                await self._turns.check_way(turn, "cloud")
-            except StoreUnavailable:
-                continue  # asked again
-            except RequestRefused:
-                self._view.close_way("cloud")
-                self._writer.poke()
+            for way in self._view.offered if turn is not None else ():
+                # Not judged at each look: a disk that is busy for a moment would take it as well.
+                if way == "cloud" and now == seen:
+                    continue
+                try:
+                    await self._turns.check_way(turn, way)
+                except StoreUnavailable:
+                    now = seen  # asked again
+                except RequestRefused:
+                    self._view.close_way(way)
+                    self._writer.poke()
             seen = now
 
     def _marks(self) -> tuple[int, Mapping[PersonaName, bool]]:

@@ -186,9 +186,9 @@ class ReplyView(View):
                 assert_never(event)
 
     @property
-    def offers_cloud(self) -> bool:
-        """Is a provider among the ways that may be taken?"""
-        return isinstance(self._beside, Offered) and self._beside.cloud is not None
+    def offered(self) -> tuple[Way, ...]:
+        """The ways that may be taken, beside waiting."""
+        return self._beside.ways if isinstance(self._beside, Offered) else ()
 
     def close_way(self, way: Way) -> None:
         """A way that was offered is open no more."""

@@ -222,16 +222,24 @@ class SettingsCog(commands.Cog):
         here = frozenset(filter(None, (place.conversation, place.channel, place.server)))
         asked = Sources(here, frozenset({user}), frozenset())
         marks = await self._privacy.look_up(asked)
+        # What is marked farther out holds for what is within it, too: a channel whose server was
+        # marked was said to be open.
+        by_server = "server" if place.server in marks.places else ""
+        is_marked = bool({place.conversation, place.channel} & marks.places)
         lines = [
-            _line("Your words", user in marks.people),
-            _line("This channel", bool({place.conversation, place.channel} & marks.places)),
+            _line(
+                "Your words", user in marks.people, by_server or ("channel" if is_marked else "")
+            ),
+            _line("This channel", is_marked, by_server),
         ]
         if place.server is not None:
-            lines.append(_line("This server", place.server in marks.places))
+            lines.append(_line("This server", bool(by_server)))
         return lines
 
 
-def _line(what: str, is_private: bool) -> str:
+def _line(what: str, is_private: bool, by: str = "") -> str:
     if is_private:
         return f"🔒 {what}: local only, never sent to a cloud provider."
+    if by:
+        return f"🔒 {what}: local only here, as this {by} is."
     return f"🌐 {what}: may go to a cloud provider when no host can answer."

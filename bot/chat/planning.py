@@ -9,7 +9,7 @@ from bot.chat.choices import Resolved
 from bot.domain.chat import Candidate, Message, Rejection, Route, Turn, TurnRequest
 from bot.domain.cloud import AnswerRoom, ProviderSnapshot
 from bot.domain.errors import BRIEFLY, FailureKind, PromptTooLong, RequestRefused
-from bot.domain.hosts import FleetSnapshot, Wish
+from bot.domain.hosts import FleetSnapshot, Instance, Wish
 from bot.domain.ids import AUTO, HostName, ModelKey, PersonaName, ProviderName, TurnId, UserId
 from bot.domain.personas import Priority
 from bot.domain.values import value
@@ -17,6 +17,7 @@ from bot.policy.context import Fitted, blind, fit_or_least, message_tokens, tran
 from bot.policy.fitness import sees
 from bot.policy.index import RoutingIndex
 from bot.policy.offers import SlowRules, Ways, plan_ways
+from bot.policy.prediction import Prediction, predict_seconds
 from bot.policy.privacy import Consent, Judge, LocalOnly, without_names
 from bot.policy.prompt import Moment
 from bot.policy.routing import RouteAsk, Strategy
@@ -494,11 +495,28 @@ class Planner:
             prompt_tokens=job.prompt_tokens,
             needs_vision=job.needs_vision,
         )
+        # What the settings choose is asked before the load; what a person may choose meanwhile has
+        # to outlast it.
+        is_before = self._rules.slow.when_slow == "warm"
+        leaving = () if is_before else self._leaving(snapshot, job.route.candidates[0], ask)
         for candidate in self._index.route(snapshot, ask).candidates:
-            host = snapshot.hosts.get(candidate.host or HostName(""))
-            if host is not None and any(i.model_key == candidate.model for i in host.instances):
+            if any(copy not in leaving for copy in _copies(snapshot, candidate)):
                 return candidate
         return None
+
+    def is_in_memory(self, candidate: Candidate) -> bool:
+        """Can its host answer with its model without a load?"""
+        return bool(_copies(self._snapshot(), candidate))
+
+    def _leaving(
+        self, snapshot: FleetSnapshot, here: Candidate, ask: RouteAsk
+    ) -> tuple[Instance, ...]:
+        """What the load of this candidate takes from its host's memory."""
+        host = snapshot.hosts.get(here.host or HostName(""))
+        if host is None:
+            return ()
+        found = predict_seconds(host, here.model, ask, snapshot.taken_at)
+        return found.evicts if isinstance(found, Prediction) else ()
 
 
 def _by_words_alone(
@@ -517,6 +535,13 @@ def _by_words_alone(
         return route, True, None
     able, _ = routed(replace(resolved, model=AUTO), needs_vision=True)
     return blind, False, min(able.candidates, key=_is_away, default=None)
+
+
+def _copies(snapshot: FleetSnapshot, candidate: Candidate) -> tuple[Instance, ...]:
+    host = snapshot.hosts.get(candidate.host or HostName(""))
+    if host is None or host.state != "up":
+        return ()
+    return tuple(copy for copy in host.instances if copy.model_key == candidate.model)
 
 
 def _is_away(candidate: Candidate) -> bool:

@@ -216,15 +216,24 @@ class Turns:
         """Passes where a way that was ``Offered`` may be taken still; else it is open no more.
 
         Raises:
-            RequestRefused: no words may leave any more for the provider that was offered, a budget
-                cannot pay it, or its asker may not be answered.
+            RequestRefused: the model that was offered has left memory; or no words may leave any
+                more for the provider that was, a budget cannot pay it, or its asker may not be
+                answered.
             StoreUnavailable: what that depends on cannot be read.
         """
         running = self._running.get(turn)
-        if way != "cloud" or running is None or running.judge is None:
+        offer = None if running is None else running.override.offer
+        if running is None or running.judge is None or offer is None:
             return
-        offer = running.override.offer
-        if offer is None or offer.cloud is None:
+        warm = offer.warm if way == "warm" else None
+        # Pressed all the same, it was waited for longer than what had been loading for it.
+        if warm is not None and not self._planner.is_in_memory(warm):
+            running.override.close("warm")
+            raise RequestRefused(
+                f"`{warm.model}` is not in memory on {warm.where} any more; the answer goes on "
+                "without it."
+            )
+        if way != "cloud" or offer.cloud is None:
             return
         consent = await running.judge(())
         if isinstance(consent, LocalOnly):

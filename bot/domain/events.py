@@ -146,6 +146,12 @@ class Offered:
     """A model in memory that could answer at once."""
     cloud: Candidate | None
 
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """Those that are open beside waiting."""
+        warm: tuple[Way, ...] = () if self.warm is None else ("warm",)
+        return warm if self.cloud is None else (*warm, "cloud")
+
     def without(self, way: Way) -> "Offered | None":
         """With one way less; None where only waiting is left."""
         warm = None if way == "warm" else self.warm

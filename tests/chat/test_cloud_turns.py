@@ -580,6 +580,49 @@ async def test_a_slow_load_offers_the_cloud_and_the_asker_may_take_it(tmp_path: 
         assert said.receipt.provider == "zai"
 
 
+@pytest.mark.parametrize("when", ["ask", "warm"])
+async def test_a_model_that_its_own_load_puts_out_is_offered_to_nobody_beside_it(
+    tmp_path: Path, when: str
+) -> None:
+    async with house(
+        tmp_path,
+        sim("studio", QWEN, GEMMA, memory_bytes=6 * GB),
+        memory_gb=6,
+        providers=cloud(zai="zai"),
+        rules=slow(when),
+        personas=WANTS_QWEN,
+    ) as home:
+        await home.ask("hello", model=GEMMA.key)
+        home.hosts["studio"].faults.stall_load()
+        said, was_taken = await steered(home, "hello", "cloud")
+        home.hosts["studio"].faults.clear()
+        if when == "warm":
+            # Chosen before any load, it is there still.
+            assert (offers(said.events), said.receipt.model) == ([], GEMMA.key)
+            return
+        (offer,) = offers(said.events)
+        assert (offer.warm, was_taken, said.receipt.provider) == (None, True, "zai")
+
+
+async def test_a_model_that_was_offered_is_refused_once_it_has_left_memory(tmp_path: Path) -> None:
+    async with slow_beside_warm(tmp_path) as home:
+        turns, was_taken = home.lantern.turns, list[bool]()
+        async with turns.open(home.request("hello")) as events:
+            async for event in events:
+                if isinstance(event, Offered):
+                    assert event.warm is not None
+                    await turns.check_way(event.turn, "warm")
+                    home.hosts["laptop"].unload(GEMMA.key)
+                    await home.lantern.fleet.host(HostName("laptop")).probe()
+                    words = f"`{GEMMA.key}` is not in memory on laptop any more; the answer goes on"
+                    with pytest.raises(RequestRefused, match=re.escape(words)):
+                        await turns.check_way(event.turn, "warm")
+                    await turns.check_way(event.turn, "cloud")
+                    was_taken = [turns.choose(event.turn, way) for way in ("warm", "cloud")]
+        home.hosts["studio"].faults.clear()
+        assert was_taken == [False, True]
+
+
 async def test_a_provider_that_was_offered_is_refused_once_no_words_may_leave(
     tmp_path: Path,
 ) -> None:

@@ -149,7 +149,7 @@ class ScriptedTurns(Turns):
         self.stored: dict[TurnId, Turn] = {}
         self.store = MemoryTurns(self.stored, self.said)
         self.taken_back = TakenBack()
-        self.refusal: RequestRefused | None = None
+        self.refusals: dict[Way, RequestRefused] = {}
         """Of whoever takes a way."""
         self.questions: MemoryQuestions | None = None
         """Told which turn answers, as the store does when a turn begins."""
@@ -190,8 +190,8 @@ class ScriptedTurns(Turns):
         return turn in self.askers
 
     async def check_way(self, turn: TurnId, way: Way) -> None:
-        if self.refusal is not None:
-            raise self.refusal
+        if way in self.refusals:
+            raise self.refusals[way]
 
     def choose(self, turn: TurnId, way: Way) -> bool:
         self.said.append(("choose", way))

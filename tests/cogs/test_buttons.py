@@ -197,7 +197,8 @@ def test_a_provider_that_may_not_be_asked_any_more_is_refused_and_offered_no_lon
     turns = ScriptedTurns((STARTED, loading, offer, 9.0, TextDelta("hi"), FINISHED))
     if is_open:
         turns.askers[TURN] = ALICE
-        turns.refusal = NotPermitted("☁ zai cannot be asked here: this channel is local only.")
+        words = "☁ zai cannot be asked here: this channel is local only."
+        turns.refusals["cloud"] = NotPermitted(words)
     lantern, interaction, transport = lantern_of(turns), interaction_of(), PaperTransport()
 
     async def story() -> list[Sequence[Act]]:
@@ -246,7 +247,8 @@ def test_a_provider_that_is_offered_goes_without_a_press_once_no_words_may_leave
             group.create_task(Replies(lantern).play(REQUEST, transport))
             await asyncio.sleep(4)
             look()
-            turns.refusal = NotPermitted("☁ zai cannot be asked here: this channel is local only.")
+            words = "☁ zai cannot be asked here: this channel is local only."
+            turns.refusals["cloud"] = NotPermitted(words)
             lantern.privacy.changes += closed_by == "mark"
             if closed_by == "persona":
                 lantern.shelf.local_only = {PersonaName("sage"): True}
@@ -258,6 +260,29 @@ def test_a_provider_that_is_offered_goes_without_a_press_once_no_words_may_leave
     assert Act.CLOUD in before.acts
     assert (Act.CLOUD in after.acts, "☁ zai" in after.content) == (not closed_by,) * 2
     assert Act.WARM in after.acts
+
+
+def test_a_model_that_was_offered_goes_without_a_press_once_it_has_left_memory() -> None:
+    here, cloud = Candidate(MODEL, HOST), Candidate(MODEL, provider=ProviderName("zai"))
+    offer = Offered(TURN, here, replace(here), cloud)
+    loading = Loading(HOST, MODEL, 0.1, 60.0)
+    turns = ScriptedTurns((STARTED, loading, offer, 9.0, TextDelta("hi"), FINISHED))
+    lantern, transport = lantern_of(turns), PaperTransport()
+
+    async def story() -> list[Sequence[Act]]:
+        shown = list[Sequence[Act]]()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Replies(lantern).play(REQUEST, transport))
+            for _ in range(2):
+                await asyncio.sleep(3)
+                shown.extend(view.acts for view in transport.shown.values() if view is not None)
+                turns.refusals["warm"] = RequestRefused("It is not in memory any more.")
+        return shown
+
+    before, after = play(story())
+    assert Act.WARM in before
+    assert Act.WARM not in after
+    assert Act.CLOUD in after
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What was used, and what stays on the LAN."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from unittest.mock import AsyncMock
 
@@ -42,11 +43,12 @@ USED = UsageReport(
 )
 
 
-def private_face(*, people: frozenset[str] = frozenset()) -> Lantern:
+def private_face(*, people: frozenset[str] = frozenset(), places: Sequence[str] = ()) -> Lantern:
     lantern = lantern_of()
 
     async def look_up(asked: Sources) -> Marks:
-        return Marks(asked, people=frozenset(UserId(p) for p in people))
+        marked = frozenset(PlaceId(f"discord:{place}") for place in places)
+        return Marks(asked, marked & asked.places, frozenset(UserId(p) for p in people))
 
     lantern.privacy.look_up = AsyncMock(side_effect=look_up)
     return lantern
@@ -125,6 +127,31 @@ async def test_without_a_word_it_shows_how_things_stand() -> None:
     cog = SettingsCog(private_face(), Access(NOBODY))
     await give(SettingsCog.settings, cog, interaction, None, "me")
     assert said_to(interaction)[-1].count("🌐") == 3
+
+
+OPEN = "may go to a cloud provider when no host can answer."
+SHUT = "local only, never sent to a cloud provider."
+
+
+@pytest.mark.parametrize(
+    ("places", "ends"),
+    [
+        ((), (OPEN, OPEN, OPEN)),
+        (("7",), ("local only here, as this channel is.", SHUT, OPEN)),
+        (("5",), (*["local only here, as this server is."] * 2, SHUT)),
+        (("5", "7"), ("local only here, as this server is.", SHUT, SHUT)),
+    ],
+)
+async def test_what_is_marked_farther_out_is_told_of_what_is_within_it(
+    places: Sequence[str], ends: Sequence[str]
+) -> None:
+    interaction = interaction_of()
+    cog = SettingsCog(private_face(places=places), Access(NOBODY))
+    await give(SettingsCog.settings, cog, interaction, None, "me")
+    told = said_to(interaction)[-1].splitlines()
+    names = ("Your words", "This channel", "This server")
+    assert [line.partition(": ")[2] for line in told] == list(ends)
+    assert all(name in line for name, line in zip(names, told, strict=True))
 
 
 @pytest.mark.parametrize(
