@@ -367,7 +367,9 @@ class _Reply:
         while not self._view.is_over and not self._view.length:
             await asyncio.sleep(MARKS_S)
             now, turn = self._marks(), self._view.turn
-            for way in self._view.offered if turn is not None else ():
+            if turn is None:
+                continue
+            for way in self._view.offered:
                 # Not judged at each look: a disk that is busy for a moment would take it as well.
                 if way == "cloud" and now == seen:
                     continue
