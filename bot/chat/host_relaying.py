@@ -7,7 +7,7 @@ from bot.chat.host_serving import STALE, HostServing
 from bot.chat.relayed import Relay
 from bot.domain.chat import Candidate, Endpoint, Route
 from bot.domain.errors import FailureKind, Unavailable
-from bot.domain.events import Progress, Queued
+from bot.domain.events import Progress
 from bot.domain.hosts import Instance, Wish
 from bot.domain.ids import HostName
 from bot.fleet.fleet import Fleet
@@ -87,8 +87,7 @@ class HostRelaying:
         request = relay.request
 
         async def waits(step: Progress) -> None:
-            relay.flight.waits(step)
-            relay.is_loading = not isinstance(step, Queued)
+            relay.waits(step)
             await relay.sink.waits(step)
 
         leased = self._hosts.lease(

@@ -26,7 +26,7 @@ from bot.domain.values import value
 from bot.fleet.fleet import Fleet
 from bot.fleet.host import Host
 from bot.fleet.lease import Lease
-from bot.fleet.progress import stands_still_text
+from bot.fleet.progress import stuck_text
 from bot.fleet.reading import Doubts
 from bot.inference.streams import Streams
 from bot.policy.context import (
@@ -213,12 +213,8 @@ class HostServing:
             if is_last or not isinstance(step, Loading):
                 continue
             if self._may_leave(host, candidate, route, step):
-                if step.is_held:
-                    text = f"Another Lantern loads on {host} first."
-                    raise Unavailable(text, FailureKind.BUSY)
-                # "Studio is busy" was said of a machine that hung.
-                text, brief = stands_still_text(host, step.fraction), "stuck in its load"
-                raise Unavailable(text, FailureKind.BUSY, brief=brief)
+                brief = "" if step.is_held else "stuck in its load"
+                raise Unavailable(stuck_text(step), FailureKind.BUSY, brief=brief)
 
     async def confirmed(
         self,
@@ -292,7 +288,10 @@ class HostServing:
         stood_s = step.stands_s if step.fraction else step.elapsed_s
         silent_s = 0.0 if here.silent_since is None else now - here.silent_since
         speed = here.speeds.get(candidate.model, _UNMEASURED)
-        if stood_s is None or stood_s < load_pause_s(step.fraction, speed.load_s, silent_s):
+        # Another Lantern's tells how far it is, only not to this one: what a wordless load may take
+        # was more than whoever asked had, and the idle host beside was given 0 s.
+        fraction = 1.0 if step.is_held else step.fraction
+        if stood_s is None or stood_s < load_pause_s(fraction, speed.load_s, silent_s):
             return False
         others = (each.host for each in route.candidates if each.host != host)
         return any(other is None or hosts[other].is_serving for other in others)

@@ -12,7 +12,7 @@ from bot.chat.flights import Flight
 from bot.cloud.serve import ProviderTries
 from bot.domain.chat import Candidate, Place, Rejection, Route, TurnRequest, Usage
 from bot.domain.errors import FailureKind, Interrupted, Unavailable
-from bot.domain.events import Delta, Progress
+from bot.domain.events import Delta, Progress, Queued
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, TurnId, UserId
 from bot.domain.values import value
@@ -118,6 +118,8 @@ class Relay:
     """Of the host that was asked last."""
     is_loading: bool = False
     """Was the wait given up while a load was under way?"""
+    loading_since: float | None = None
+    """Of the load that is waited for now."""
     sent_at: float | None = None
     first_at: float | None = None
     """Of an answer in pieces."""
@@ -134,6 +136,13 @@ class Relay:
     renews_in_s: float | None = None
     """After how long a spent budget begins anew; infinite where it allows too little even then."""
 
+    def waits(self, step: Progress) -> None:
+        """It waits in a line or for a load."""
+        self.flight.waits(step)
+        self.is_loading = not isinstance(step, Queued)
+        now = asyncio.get_running_loop().time()
+        self.loading_since = (self.loading_since or now) if self.is_loading else None
+
     async def begins(self, candidate: Candidate, seen: HostSnapshot | None = None) -> None:
         """The request is sent; what an earlier candidate began does not count.
 
@@ -141,7 +150,7 @@ class Relay:
             candidate: To whom.
             seen: A host as it stands now.
         """
-        now = asyncio.get_running_loop().time()
+        now, self.loading_since = asyncio.get_running_loop().time(), None
         self.sent_at, self.first_at, self.last_at, self.deltas = now, None, None, 0
         self.flight.begins(candidate, now, seen)
         await self.sink.begins(candidate, seen)
@@ -169,7 +178,12 @@ class Relay:
         """Whoever was asked failed, and nothing was passed on: somebody is asked anew."""
         # What a host worked at it is no wait: one that hung used that up, and an idle host that had
         # the model on its disk was given 0 s to load it.
-        if self.sent_at is not None and not self.flight.is_waiting:
-            self.patient_until += asyncio.get_running_loop().time() - self.sent_at
+        # Nor is a load that stood still, but for who sees no sign of it.
+        since = None if self.flight.is_waiting else self.sent_at
+        if self.loading_since is not None and self.request.is_stream:
+            since = self.loading_since
+        if since is not None:
+            self.patient_until += asyncio.get_running_loop().time() - since
+        self.loading_since = None
         self.queue_s = self.load_s = 0.0
         self.flight.again()

@@ -91,7 +91,8 @@ class Loading:
     """How long this load takes by its history, where this one takes notably longer; else None."""
     stands_s: float | None = None
     """So long it has told of no progress, where that is notably longer than between its reports so
-    far; else None. Nobody knows then how long is left."""
+    far; else None. Nobody knows then how long is left. Of one that is held: so long whoever holds
+    it gave no sign of life."""
     is_held: bool = False
     """As in ``LoadInFlight``."""
 

@@ -127,7 +127,8 @@ class LoadInFlight:
     """Whole expected duration, from this host and model's own history; None when unknown."""
     waiters: int = 1
     told_at: float | None = None
-    """When the host reported the fraction, in monotonic seconds; None: just now."""
+    """When the host reported the fraction, in monotonic seconds; None: just now. Of one that is
+    held, when whoever holds it last gave a sign of life."""
     gap_s: float = 0.0
     """The longest between two of its reports so far."""
     is_guess: bool = False
@@ -136,6 +137,16 @@ class LoadInFlight:
     """It was told to end: it serves nobody any more."""
     is_held: bool = False
     """It has not begun: another Lantern on this database loads there first."""
+
+
+@value
+class LoadHolder:
+    """Another process on the database, which loads at a host."""
+
+    pid: int | None
+    """Its number; None where it left no word of itself."""
+    sign: int | None
+    """Changes every second while it turns; None where it gives no such sign."""
 
 
 @value

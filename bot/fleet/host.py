@@ -23,6 +23,7 @@ from bot.domain.hosts import (
     HostSnapshot,
     Instance,
     LoadBegun,
+    LoadHolder,
     LoadOrder,
     LoadRecord,
     Model,
@@ -51,7 +52,7 @@ from bot.fleet.effects import (
 )
 from bot.fleet.lease import Lease
 from bot.fleet.probing import Probing
-from bot.fleet.progress import loading_news
+from bot.fleet.progress import HeldLoad, loading_news
 from bot.fleet.queue import Ticket
 from bot.fleet.reading import HostReader, hangs_text
 from bot.fleet.remembered import Remembered
@@ -531,27 +532,43 @@ class Host:
         Of its load nothing is known here but what is in memory afterwards: reckoned with what was
         known before, its model was too large beside itself, or loaded twice.
         """
-        since, has_waited = self._now(), False
-        look_at = since + SOLE_LOOK_S
+        held: HeldLoad | None = None
+        look_at = self._now() + SOLE_LOOK_S
         while True:
-            with self._sole_load(self._config.address) as is_sole:
-                is_over = self._now() - since >= self._rules.load_beside_s
-                if is_sole or is_over or stop.is_asked:
-                    if has_waited and is_over:
+            with self._sole_load(self._config.address) as holder:
+                is_out = held is not None and self._is_waited_out(held, holder)
+                if holder is None or is_out or stop.is_asked:
+                    if is_out:
                         self.feed(Scheduler.on_load_held, is_held=False)
-                    yield has_waited and not is_over
+                    yield held is not None and not is_out
                     return
-            if not has_waited:
-                _log.info("waits for another Lantern's load", host=self._config.name)
-                self.feed(Scheduler.on_load_held, is_held=True)
-            has_waited = True
+            if held is None:
+                held = HeldLoad(holder, self._now())
+                _log.info("waits for another Lantern's load", **self._named(holder))
+                self.feed(Scheduler.on_load_held, is_held=True, told_at=held.signed_at)
             await asyncio.sleep(SOLE_EVERY_S)
             # A process that was stopped in its load kept all others waiting for what was there.
             if self._now() >= look_at:
                 look_at = self._now() + SOLE_LOOK_S
+                self.feed(Scheduler.on_load_held, is_held=True, told_at=held.signed_at)
                 if await self._is_news(order, known):
                     yield True
                     return
+
+    def _is_waited_out(self, held: HeldLoad, holder: LoadHolder | None) -> bool:
+        """Is another process's load waited for no longer, though it still holds the host?"""
+        now, load, rules = self._now(), self.snapshot().load, self._rules
+        if holder is None:
+            return False
+        held.seen(holder, now)
+        expected_s = None if load is None else load.expected_s
+        if held.silent_s(now) >= max(rules.load_silent_s, expected_s or 0.0):
+            _log.warning("another Lantern was stopped in its load", **self._named(holder))
+            return True
+        return now - held.since >= rules.load_beside_s
+
+    def _named(self, holder: LoadHolder) -> dict[str, object]:
+        return {"host": self._config.name, "process": holder.pid}
 
     async def _is_news(self, order: LoadOrder, known: Collection[InstanceRef]) -> bool:
         # One that is too busy with that load to tell has nothing new to tell.

@@ -12,7 +12,7 @@ from bot.domain.errors import BotError, Bug, FailureKind, HostUnreachable, Unava
 from bot.domain.events import Loading, Progress
 from bot.domain.hosts import HostConfig, Wish
 from bot.fleet.effects import Grant, Refuse, Tell
-from bot.fleet.progress import stands_still_text
+from bot.fleet.progress import stuck_text
 from bot.fleet.queue import Ticket
 
 
@@ -144,7 +144,7 @@ class Lease:
         step, why = self._step, ""
         # Why it is sooner: "studio-1 is sooner by now" hid that the host here had hung.
         if isinstance(step, Loading) and step.stands_s is not None:
-            why = stands_still_text(self._config.name, step.fraction)
+            why = stuck_text(step)
         self._elsewhere = Elsewhere(replace(candidate, since=self.began_at), why)
         self._news.set()
 

@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bot.domain.events import Loading
-from bot.domain.hosts import LoadInFlight, LoadOrder, Speed
+from bot.domain.hosts import LoadHolder, LoadInFlight, LoadOrder, Speed
 from bot.domain.ids import HostName, ModelKey
 from bot.fleet.residents import Resident
 from bot.policy.prediction import PROGRESS_TO_TRUST, remaining_s, seconds_in_line
@@ -16,6 +16,31 @@ STANDS_S, STANDS = 5.0, 2.0
 it made so far."""
 LATE, LEAST_LATE_S = 1.5, 1.0
 """A load of so many times its usual length, and so many seconds beyond it, is told to be late."""
+
+
+@dataclass(slots=True)
+class HeldLoad:
+    """The load of another process at a host, as one that waits for it sees it.
+
+    By its own clock: of two processes that woke with their machine, neither was stopped.
+    """
+
+    holder: LoadHolder
+    """As it was when its sign changed."""
+    since: float
+    signed_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.signed_at = self.since
+
+    def seen(self, holder: LoadHolder, now: float) -> None:
+        """Takes in who holds the host now."""
+        if holder != self.holder or holder.sign is None:
+            self.holder, self.signed_at = holder, now
+
+    def silent_s(self, now: float) -> float:
+        """How long it has given no sign of life; 0 of one that never gives any."""
+        return now - self.signed_at
 
 
 @dataclass(slots=True)
@@ -40,9 +65,12 @@ class Load:
     """As in ``LoadInFlight``."""
 
 
-def stands_still_text(host: HostName, fraction: float) -> str:
+def stuck_text(step: Loading) -> str:
     """Why nobody waits for a load any longer."""
-    return f"{host} stands still at {fraction:.0%} of its load."
+    # "Studio is busy" was said of a machine that hung.
+    if step.is_held:
+        return f"Another Lantern loads on {step.host} first."
+    return f"{step.host} stands still at {step.fraction:.0%} of its load."
 
 
 def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
@@ -52,8 +80,10 @@ def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
     waiters = max(1, load.waiters)
     if load.is_held:
         # In whole seconds, as often as whoever waits is told.
-        so_far_s = float(math.floor(elapsed_s))
-        return Loading(host, load.model_key, 0.0, None, so_far_s, waiters, is_held=True)
+        so_far_s, silent_s = float(math.floor(elapsed_s)), now - (load.told_at or now)
+        stands_s = float(math.floor(silent_s)) if silent_s > STANDS_S else None
+        held = Loading(host, load.model_key, 0.0, None, so_far_s, waiters, stands_s=stands_s)
+        return replace(held, is_held=True)
     # Once it is under way its own progress tells the end also of a load that nobody ever measured;
     # one that shows none and is overdue was "1.0 s left" for as long as it stood.
     if load.fraction >= PROGRESS_TO_TRUST or (usual_s is not None and elapsed_s < usual_s):

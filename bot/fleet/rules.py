@@ -3,18 +3,26 @@
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from bot.domain.hosts import Drain, LoadBegun, LoadRecord, OwnInstance, SpeedRecord, WakeRecord
+from bot.domain.hosts import (
+    Drain,
+    LoadBegun,
+    LoadHolder,
+    LoadRecord,
+    OwnInstance,
+    SpeedRecord,
+    WakeRecord,
+)
 from bot.domain.ids import HostName, InstanceRef
 from bot.domain.values import value
 
-SoleLoad = Callable[[str], AbstractContextManager[bool]]
-"""Given a host's address: whether no other process loads there, which is so while the block runs.
-"""
+SoleLoad = Callable[[str], AbstractContextManager[LoadHolder | None]]
+"""Given a host's address: which other process loads there; none does while the block runs where it
+gives None."""
 
 
-def always_sole(_address: str) -> AbstractContextManager[bool]:
+def always_sole(_address: str) -> AbstractContextManager[None]:
     """Where no other process is thought of."""
-    return nullcontext(True)
+    return nullcontext()
 
 
 LEAST_TIMER_S = 0.001
@@ -46,8 +54,10 @@ class FleetRules:
     load_stall_s: float = 600.0
     """Longest a load may go without progress; REST reports none, so this bounds it whole."""
     load_beside_s: float = 600.0
-    """Longest the load of another process on the database is waited for; one that was stopped in
-    the middle of it would keep the host."""
+    """Longest the load of another process on the database is waited for."""
+    load_silent_s: float = 30.0
+    """The same of one that gives no sign of life, as when it was stopped in the middle of it; where
+    the load usually takes longer, as long as that: its host may be about to end it."""
 
 
 @value

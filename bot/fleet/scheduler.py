@@ -93,7 +93,7 @@ from bot.fleet.progress import (
     Load,
     at_rest_in_s,
     loading_news,
-    stands_still_text,
+    stuck_text,
 )
 from bot.fleet.queue import Queue, Ticket, Waiter, counted
 from bot.fleet.residents import NAMED, SPARED_S, Resident, Residents, reference_of
@@ -338,7 +338,11 @@ class Scheduler:
         stuck, waiting = self._stuck(now), self._queue.waiters.values()
         overdue = [w for w in waiting if w.is_overdue(now, is_stuck=bool(stuck))]
         for waiter in overdue:
-            text = f"{self.config.name} stayed busy for {waiter.wish.max_wait_s:.0f} s."
+            name, limit_s = self.config.name, waiter.wish.max_wait_s or 0.0
+            text = f"{name} stayed busy for {limit_s:.0f} s."
+            # "Busy for 0 s" was said of an idle host, to which one who had waited elsewhere came.
+            if limit_s < 1:
+                text = f"{name} had nothing ready, and no time to wait for it was left."
             self._refuse([waiter], stuck if waiter.is_joined else text, FailureKind.BUSY)
         return bool(overdue)
 
@@ -349,7 +353,7 @@ class Scheduler:
         news = loading_news(self.config.name, self._in_flight(self.load), now)
         if news.stands_s is None and (news.seconds_left or news.elapsed_s < WORDLESS_S):
             return ""
-        return stands_still_text(self.config.name, news.fraction)
+        return stuck_text(news)
 
     def _wake_or_refuse(self, now: float) -> None:
         """Step 1 of a host that is away: it is called for those who wait, for so long as it may."""
@@ -695,11 +699,19 @@ class Scheduler:
         self._tell_joined(now)
         return self._effects()
 
-    def on_load_held(self, now: float, *, is_held: bool) -> Effects:
-        """The load under way waits for that of another Lantern, or does not any more."""
-        if self.load is not None:
+    def on_load_held(self, now: float, *, is_held: bool, told_at: float | None = None) -> Effects:
+        """The load under way waits for that of another Lantern, or does not any more.
+
+        Args:
+            now: As ever.
+            is_held: Which of the two.
+            told_at: When that one last gave a sign of life.
+        """
+        load = self.load
+        if load is not None:
             # What it waited is no part of how long it takes.
-            self.load.is_held, self.load.started_at = is_held, now
+            load.started_at = load.started_at if load.is_held and is_held else now
+            load.is_held, load.told_at = is_held, told_at
         self._tell_joined(now)
         return self._effects()
 

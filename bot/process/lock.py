@@ -7,6 +7,7 @@ beside it: one token, one database, two bots.
 import os
 import re
 import shlex
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,11 +16,14 @@ import structlog
 from filelock import FileLock, Timeout
 
 from bot.domain.errors import BotError, DatabaseFault
+from bot.domain.hosts import LoadHolder
 
 _log = structlog.get_logger(__name__)
 
 
-GUEST = "guest"
+GUEST, LOADER = "guest", "loader"
+SIGN_EVERY_S = 1.0
+"""Between two signs of life of a process that loads."""
 
 
 class AlreadyRunning(BotError):
@@ -214,34 +218,62 @@ def instance_lock(database_path: Path, *, is_guest: bool = False) -> Generator[P
 
 def _guest_in(lock_file: Path) -> int | None:
     """Which guest holds the lock; None for a service, or an older Lantern, which left no word."""
+    return _word_in(lock_file, GUEST)
+
+
+def _word_in(lock_file: Path, wanted: str) -> int | None:
+    """The number behind a word that was left in a lock; None where another was left, or none."""
     try:
-        what, _, pid = lock_file.read_text(encoding="utf-8").partition(" ")
+        what, _, number = lock_file.read_text(encoding="utf-8").partition(" ")
     except (OSError, UnicodeDecodeError):
         return None
-    return int(pid) if what == GUEST and pid.isdecimal() else None
+    return int(number) if what == wanted and number.isdecimal() else None
 
 
 @contextmanager
-def sole_load(database_path: Path, address: str) -> Generator[bool]:
-    """Holds the one load at a host while the block runs; gives False where another holds it.
+def sole_load(database_path: Path, address: str) -> Generator[LoadHolder | None]:
+    """Holds the one load at a host while the block runs; gives who holds it where another does.
 
     Among all processes on a database: each knows of the others' loads no more than what is in
     memory when they are done. It stands by the address, since each may name the host otherwise.
-    Where no lock can be made it gives True: a load is not refused for that.
+    Where no lock can be made it gives None: a load is not refused for that.
     """
     database_path = database_path.resolve()
     where = re.sub(r"[^\w.-]", "_", address)
     lock_file = database_path.with_name(f"{database_path.name}.load-{where}.lock")
     lock = FileLock(lock_file, mode=0o600, blocking=False, fallback_to_soft=False)
-    is_sole = True
+    holder, is_over = None, threading.Event()
     try:
         _make_lock(lock_file, database_path)
         lock.acquire()
+        # Where nothing can be left there no sign is promised either.
+        with suppress(OSError):
+            lock_file.write_text(f"{LOADER} {os.getpid()}", encoding="utf-8")
+            threading.Thread(target=_give_signs, args=(lock_file, is_over), daemon=True).start()
     except Timeout:
-        is_sole = False
+        holder = _holder_of(lock_file)
     except (OSError, NotImplementedError) as error:
         _log.warning("loads beside others", host=address, reason=str(error))
     try:
-        yield is_sole
+        yield holder
     finally:
+        is_over.set()
         lock.release()
+
+
+def _give_signs(lock_file: Path, is_over: threading.Event) -> None:
+    """Sets the file's time anew every second.
+
+    The system keeps the lock of a process that was stopped (Ctrl-Z), and nothing else tells of it.
+    """
+    with suppress(OSError):
+        while not is_over.wait(SIGN_EVERY_S):
+            os.utime(lock_file)
+
+
+def _holder_of(lock_file: Path) -> LoadHolder:
+    pid, sign = _word_in(lock_file, LOADER), None
+    if pid is not None:
+        with suppress(OSError):
+            sign = lock_file.stat().st_mtime_ns
+    return LoadHolder(pid, sign)

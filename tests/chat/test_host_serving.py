@@ -682,8 +682,12 @@ def test_a_load_is_left_sooner_where_its_host_tells_nothing_of_itself_either(
         play(waiting)
 
 
-def test_a_load_that_another_lantern_holds_up_is_not_called_stuck() -> None:
-    held = replace(loading(0.0, None, WORDLESS_S), is_held=True)
+def test_a_load_that_another_lantern_holds_up_is_left_as_one_that_stands_and_not_called_stuck() -> (
+    None
+):
+    held = replace(loading(0.0, None, LEAST_PAUSE_S), is_held=True)
+    lab = Lab(steps=[(1.0, replace(held, elapsed_s=LEAST_PAUSE_S - 1))])
+    play(leased(lab, is_last=False, route=Route((HERE, CLOUD))))
     lab = Lab(steps=[(1.0, held)])
     with pytest.raises(Unavailable, match="Another Lantern loads on studio first") as raised:
         play(leased(lab, is_last=False, route=Route((HERE, CLOUD))))

@@ -45,6 +45,7 @@ from bot.domain.errors import (
     RequestRefused,
     Unavailable,
 )
+from bot.domain.events import Loading, Queued
 from bot.domain.hosts import FleetSnapshot, HostSnapshot, Wish
 from bot.domain.ids import HostName, ModelKey, PlaceId, ProviderName, TurnId, UserId
 from bot.fleet.fleet import Fleet
@@ -251,6 +252,24 @@ def test_whose_patience_is_over_waits_in_no_line_any_more_and_work_uses_none_of_
 
     lab = lab_of(HERE, THERE, acts=(long,))
     play(lab.ask())
+    assert [wish.max_wait_s for _, wish, _ in lab.asked] == [MAX_WAIT_S, left_s]
+
+
+@pytest.mark.parametrize(("is_stream", "left_s"), [(True, MAX_WAIT_S - 10.0), (False, 0.0)])
+def test_a_load_that_stood_still_uses_no_patience_of_who_sees_that_it_does(
+    is_stream: bool, left_s: float
+) -> None:
+    # An idle host with the model on its disk was given 0 s to load it.
+    async def stands(relay: Relay) -> None:
+        relay.waits(Queued(STUDIO, QWEN, 1, 2.0))
+        await asyncio.sleep(10.0)
+        for fraction in (0.0, 0.5):
+            relay.waits(Loading(STUDIO, QWEN, fraction, None))
+            await asyncio.sleep(MAX_WAIT_S)
+        raise fails()
+
+    lab = lab_of(HERE, THERE, acts=(stands,))
+    play(lab.ask(request_of(is_stream=is_stream)))
     assert [wish.max_wait_s for _, wish, _ in lab.asked] == [MAX_WAIT_S, left_s]
 
 

@@ -186,6 +186,10 @@ def test_a_bar_is_always_as_wide_as_asked(fraction: float) -> None:
             Loading(STUDIO, QWEN, 0.0, None, 9.0, is_held=True),
             ["0% · another Lantern loads first (9.0 s)"],
         ),
+        (
+            Loading(STUDIO, QWEN, 0.0, None, 9.0, is_held=True, stands_s=6.0),
+            ["0% · another Lantern stands still in its load (9.0 s)"],
+        ),
         (Loading(STUDIO, QWEN, 0.4, None, 75.0, stands_s=5.0), ["40% · stands still for 5.0 s"]),
     ],
 )

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from failures import fails
 from fleet_bench import GUARD_S, ONE, TWO, Bench, H, a_wish, fleet_over, sim_config
+from structlog.testing import capture_logs
 
 from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.events import Loading
+from bot.domain.hosts import LoadHolder
 from bot.fleet.fleet import FleetRules
 from bot.process.lock import sole_load
 from bot.sim import journal
@@ -23,8 +25,8 @@ import sys
 from pathlib import Path
 from bot.fleet.fleet import FleetRules
 from bot.process.lock import sole_load
-with sole_load(Path(sys.argv[1]), sys.argv[2]) as is_sole:
-    print(is_sole, flush=True)
+with sole_load(Path(sys.argv[1]), sys.argv[2]) as holder:
+    print(holder, flush=True)
     sys.stdin.read()
 """
 
@@ -37,11 +39,11 @@ class Turns:
         self.refused = asyncio.Event()
 
     @contextmanager
-    def __call__(self, address: str) -> Generator[bool]:
-        with sole_load(self.database, address) as is_sole:
-            if not is_sole:
+    def __call__(self, address: str) -> Generator[LoadHolder | None]:
+        with sole_load(self.database, address) as holder:
+            if holder is not None:
                 self.refused.set()
-            yield is_sole
+            yield holder
 
     async def until_refused(self) -> None:
         async with asyncio.timeout(GUARD_S):
@@ -147,7 +149,7 @@ async def test_whoever_waits_goes_on_when_the_process_that_loads_is_killed(turns
         )
         async with asyncio.timeout(GUARD_S), asyncio.TaskGroup() as tasks:
             assert holder.stdout is not None
-            assert await holder.stdout.readline() == b"True\n"
+            assert await holder.stdout.readline() == b"None\n"
             waiting = tasks.create_task(bench.use())
             await turns.until_refused()
             holder.kill()
@@ -171,8 +173,46 @@ async def test_what_a_process_that_was_stopped_in_its_load_has_loaded_is_used(
         assert len(host.resident) == 1
 
 
+class Held:
+    """Another process holds every host: its signs of life, in turn, the last for ever."""
+
+    def __init__(self, *signs: int | None, is_released: bool = False) -> None:
+        self.signs, self.is_released = list(signs), is_released
+
+    @contextmanager
+    def __call__(self, _address: str) -> Generator[LoadHolder | None]:
+        sign = self.signs.pop(0) if len(self.signs) > 1 else self.signs[0]
+        # Released with the last of them.
+        yield None if self.is_released and len(self.signs) == 1 else LoadHolder(7, sign)
+
+
+@pytest.mark.parametrize(
+    ("held", "is_stopped"),
+    [
+        (Held(1), True),
+        (Held(1, 2, 3, 3), True),
+        (Held(1, 2, 3, 4, is_released=True), False),
+        # An older Lantern's: nothing is known of it.
+        (Held(None, None, None, None, is_released=True), False),
+    ],
+)
+async def test_the_load_of_a_process_that_was_stopped_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, held: Held, is_stopped: bool
+) -> None:
+    # By Ctrl-Z: every question to that host failed for as long as a service was patient.
+    monkeypatch.setattr("bot.fleet.host.SOLE_EVERY_S", 0.001)
+    host = SimHost(sim_config())
+    rules = FleetRules(probe_timeout_s=GUARD_S, load_silent_s=1e-9)
+    with capture_logs() as logs:
+        async with host, fleet_over(host, sole_load=held, rules=rules) as bench:
+            instance, steps = await bench.use()
+    assert instance.identifier == ONE
+    assert next(step.is_held for step in steps if isinstance(step, Loading))
+    told = [line for line in logs if line["event"] == "another Lantern was stopped in its load"]
+    assert [line["process"] for line in told] == [7] * is_stopped
+
+
 async def test_a_process_that_holds_a_host_for_ever_does_not_keep_it(turns: Turns) -> None:
-    # One that was stopped by Ctrl-Z in the middle of a load.
     host = SimHost(sim_config())
     rules = FleetRules(probe_timeout_s=GUARD_S, load_beside_s=0.0)
     async with host, fleet_over(host, sole_load=turns, rules=rules) as bench:

@@ -1,11 +1,13 @@
 """What a waiting asker is told: how far a load is, and how long a line will take."""
 
+from dataclasses import replace
+
 import pytest
 
 from bot.domain.events import Loading
 from bot.domain.hosts import Instance, LoadInFlight, Speed
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
-from bot.fleet.progress import at_rest_in_s, loading_news
+from bot.fleet.progress import STANDS_S, at_rest_in_s, loading_news
 from bot.fleet.queue import Ticket
 from bot.fleet.residents import Resident
 from bot.policy.prediction import PROGRESS_TO_TRUST, seconds_in_line
@@ -63,7 +65,13 @@ def test_a_load_is_never_said_to_be_for_nobody() -> None:
 
 def test_a_load_that_waits_for_that_of_another_lantern_tells_so_far_and_no_end() -> None:
     load = LoadInFlight(ONE, 0.5, 100.0, 40.0, 3, is_held=True)
-    assert loading_news(H, load, 112.9) == Loading(H, ONE, 0.0, None, 12.0, 3, is_held=True)
+    held = Loading(H, ONE, 0.0, None, 12.0, 3, is_held=True)
+    assert loading_news(H, load, 112.9) == held
+    signed = replace(load, told_at=112.9 - STANDS_S)
+    assert loading_news(H, signed, 112.9) == held
+    # Stopped by Ctrl-Z it was said to load for minutes.
+    stands = replace(held, stands_s=STANDS_S)
+    assert loading_news(H, replace(signed, told_at=112.8 - STANDS_S), 112.9) == stands
 
 
 @pytest.mark.parametrize(

@@ -810,6 +810,22 @@ def test_a_load_that_stands_is_waited_for_no_longer_than_anybody_waits() -> None
     assert str(play.refused["bob"]) == "studio stayed busy for 30 s."
 
 
+def test_whoever_comes_without_time_to_wait_is_not_told_of_a_wait() -> None:
+    # "Busy for 0 s" was said of an idle host, by whose load nobody could wait any more.
+    play = up_with("one")
+    assert play.ask("ada", "one", wait=0) == ["refuse ada busy"]
+    told = "studio had nothing ready, and no time to wait for it was left."
+    assert str(play.refused["ada"]) == told
+
+
+def test_what_is_held_by_another_lantern_is_so_called_by_who_waited_as_long_as_they_may() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", wait=30)
+    play.scheduler.on_load_held(play.now, is_held=True, told_at=play.now)
+    assert play.after(30).tick() == ["refuse ada busy"]
+    assert str(play.refused["ada"]) == "Another Lantern loads on studio first."
+
+
 def test_a_load_that_gets_on_is_waited_for_to_its_end() -> None:
     play = up_with("one")
     play.ask("ada", "one", wait=30)

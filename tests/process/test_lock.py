@@ -2,11 +2,14 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from patience import GUARD_S
 
 from bot.domain.errors import ConfigError
+from bot.domain.hosts import LoadHolder
 from bot.process.lock import AlreadyRunning, instance_lock, sole_load
 
 HOLD = """
@@ -74,6 +77,31 @@ def test_locks_are_their_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "lantern.db"
     with instance_lock(path), sole_load(path, "10.0.0.1:1234"):
         assert {file.stat().st_mode & 0o777 for file in tmp_path.glob("*.lock")} == {0o600}
+
+
+def test_who_loads_at_a_host_is_known_by_its_number_and_gives_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.process.lock.SIGN_EVERY_S", 0.001)
+    path = tmp_path / "lantern.db"
+    with sole_load(path, "10.0.0.1:1234") as mine, sole_load(path, "10.0.0.2:1234") as other:
+        assert (mine, other) == (None, None)
+        signs = set[int | None]()
+        deadline = time.monotonic() + GUARD_S
+        while len(signs) < 3 and time.monotonic() < deadline:
+            with sole_load(path, "10.0.0.1:1234") as holder:
+                assert holder is not None
+                assert holder.pid == os.getpid()
+                signs.add(holder.sign)
+        assert len(signs) >= 3
+        assert None not in signs
+        # An older Lantern leaves no word, and is never taken for stopped.
+        (lock_file,) = tmp_path.glob("*10.0.0.2*.lock")
+        lock_file.write_text("", encoding="utf-8")
+        with sole_load(path, "10.0.0.2:1234") as holder:
+            assert holder == LoadHolder(None, None)
+    with sole_load(path, "10.0.0.1:1234") as free:
+        assert free is None
 
 
 def test_a_holder_is_known_for_a_guest_and_by_its_number(tmp_path: Path) -> None:
