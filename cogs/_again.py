@@ -10,7 +10,7 @@ import discord
 from bot.chat.beginning import WORDLESS
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnKind, TurnRequest
-from bot.domain.errors import NoCandidates, NotPermitted, RequestRefused, UnknownName
+from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.ids import ModelKey, TurnId
 from bot.policy.access import check_may_switch
 from bot.policy.pacing import Pacers
@@ -123,12 +123,10 @@ class Again:
                 is_private = place_of(interaction).is_private
                 rights = self._access.rules.rights(interaction)
                 check_may_switch("thread", rights, is_private=is_private)
-                # Right after the start nothing is known yet; the turn waits for the hosts. What may
-                # leave is asked of the very words, which need not be the presser's own; and as it
-                # is now: a select may be of an hour ago. The turn judges again as it sends.
-                with suppress(NoCandidates, UnknownName):
-                    here = place_of(interaction)
-                    await self._switch.check_model(here, user, model, again=standing.turn)
+                # What may leave is asked of the very words, which need not be the presser's own, as
+                # it is now: a select may be of an hour ago. The turn judges again as it sends.
+                here = place_of(interaction)
+                await self._switch.check_named(here, user, model=model, again=standing.turn)
             # Changed while words stayed here, they stay here, whenever the button is pressed.
             text, at_ms = "", None
             if is_edited:

@@ -30,11 +30,11 @@ NOTE = "discord.boards"
 
 DENIED = (
     "📋 I may not edit the fleet's board any more. Let me see that channel again, or take the "
-    "board away by `/fleet board off`:"
+    "board away by `/fleet board show:off`:"
 )
 LOCKED = (
     "📋 The fleet's board stands in a locked thread, where I may change nothing. Unlock it, or "
-    "take the board away by `/fleet board off`:"
+    "take the board away by `/fleet board show:off`:"
 )
 
 BLOCKED_MAX_S = 900.0

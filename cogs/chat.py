@@ -10,7 +10,7 @@ from discord.ext import commands
 
 from bot.chat.lantern import Lantern
 from bot.domain.chat import Place, TurnRequest
-from bot.domain.errors import BotError, NoCandidates, RequestRefused, TokensSpent, UnknownName
+from bot.domain.errors import BotError, RequestRefused, TokensSpent
 from bot.domain.events import Failed
 from bot.domain.ids import ModelKey, PersonaName, TurnId, UserId
 from bot.domain.personas import Priority
@@ -211,17 +211,15 @@ class Chat(commands.Cog):
         # Alone: what is refused after it is deferred is read by all. The turn asks again.
         name = interaction.user.display_name
         await self._settings.admit(TurnRequest(user, name, place, message, asker=asker), user)
+        # "There is no model nope here" stood in the channel for everybody.
+        said = PersonaName(persona) if persona else None
+        await self._switch.check_named(place, user, persona=said, model=model)
         transport = InteractionTransport(interaction, self._pacers)
         # Fetching a file or a message may take longer than the three seconds Discord waits.
         if attachment is not None or isinstance(interaction.channel, discord.Thread):
             await transport.begin()
         files, left_out = await read_files([attachment] if attachment else [])
         start = await self._chains.thread_start(interaction.channel)
-        said = PersonaName(persona) if persona else None
-        if model is not None:
-            # Right after the start nothing is known yet; the turn waits for the hosts.
-            with suppress(NoCandidates, UnknownName):
-                await self._switch.check_model(place, user, model, persona=said)
         request = TurnRequest(
             user=user,
             user_name=name,

@@ -184,7 +184,7 @@ class FleetCog(
         await say(
             interaction,
             "📋 The board stands here and follows the fleet once a minute. It goes by "
-            "`/fleet board off`, or when somebody deletes it.",
+            "`/fleet board show:off`, or when somebody deletes it.",
         )
 
     @load.autocomplete("model")

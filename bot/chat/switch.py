@@ -13,7 +13,7 @@ from bot.chat.planning import FIRST_LOOK_S, Asking, Job, Planner
 from bot.chat.safe_channel import safe_channel
 from bot.chat.walk import LoadSteps, Readiness, load_first
 from bot.domain.chat import Message, Place, Route, Turn, TurnRequest
-from bot.domain.errors import BotError, NotPermitted, RequestRefused
+from bot.domain.errors import BotError, NoCandidates, NotPermitted, RequestRefused, UnknownName
 from bot.domain.events import Progress
 from bot.domain.ids import ModelKey, PersonaName, ProviderName, UserId
 from bot.domain.personas import Persona
@@ -215,6 +215,38 @@ class Switch:
         resolved = await self._choices.resolve(at, who, persona, value)
         await self._check_leaves(resolved, at, who)
         return value
+
+    async def check_named(
+        self,
+        place: Place,
+        user: UserId,
+        *,
+        persona: PersonaName | None = None,
+        model: str | None = None,
+        again: Turn | None = None,
+    ) -> None:
+        """Passes where whoever is named for one question may answer it, as far as is known.
+
+        Asked before anything is begun for it that others read: the turn asks again, once it knows
+        of all hosts. Arguments as for ``check_model``.
+
+        Raises:
+            UnknownName: nobody has that name, and each host has told of its models.
+            NotPermitted: as ``check_model`` says.
+        """
+        if persona is not None:
+            self._catalog.persona(persona, user, place.server)
+        if model is None:
+            return
+        try:
+            await self.check_model(place, user, model, persona=persona, again=again)
+        except NoCandidates:
+            # No host is there to tell; a provider may stand in, or one may be woken.
+            return
+        except UnknownName:
+            if any(host.state == "unknown" for host in self._fleet.snapshot().hosts.values()):
+                return
+            raise
 
     async def set_model(
         self,

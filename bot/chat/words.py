@@ -114,8 +114,10 @@ def progress_line(step: Progress) -> str:
 def left_words(step: Loading) -> list[str]:
     """What is known of a load's end: how long it still takes, or that it does not get on."""
     if step.is_held:
-        how = "loads first" if step.stands_s is None else "stands still in its load"
-        return [f"another Lantern {how} ({seconds_text(step.elapsed_s)})"]
+        so_far = seconds_text(step.elapsed_s)
+        if step.stands_s is not None:
+            return [f"another Lantern stands still in its load ({so_far})"]
+        return [f"another Lantern loads first ({so_far})"]
     left, usual = step.seconds_left, step.usual_s
     # `100% · 0.0 s left` says nothing twice.
     words = [f"{seconds_text(left)} left"] if left and left >= 0.1 else []

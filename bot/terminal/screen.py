@@ -53,8 +53,17 @@ _HALF = re.compile(r"[^\s\u2e80-\ud7ff\uf900-\uffef]+")
 _OPEN_HERE = "`/private off`"
 """In place of Discord's command, which there is none of here."""
 
+_HARMLESS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+_HARMLESS[0x1B] = ord("␛")
+"""The library takes out five of them: by the others a model's words cleared the screen, changed the
+window's title and wrote over what stood above."""
+
 _MARKED = re.compile(r"\*\*(?P<bold>[^*]+)\*\*|`(?P<code>[^`]+)`")
 """The two marks that our own words use; Discord draws them."""
+
+
+def _text(words: str, style: str = "") -> Text:
+    return Text(words.translate(_HARMLESS), style=style)
 
 
 class Screen:
@@ -89,13 +98,14 @@ class Screen:
             width = max(20, self.console.width - 1)
             wrap = partial(textwrap.wrap, break_long_words=False, break_on_hyphens=False)
             lines = [part for line in text.split("\n") for part in wrap(line, width) or [""]]
-        self.console.print(Text("\n".join(lines), style=style), soft_wrap=True)
+        self.console.print(_text("\n".join(lines), style), soft_wrap=True)
 
     def markdown(self, text: str) -> None:
         """Words of ours, with ``**bold**`` and code between backticks."""
         self._end_stream()
         # Not rich's Markdown: it takes "[fd00::5]:1234" for the target of a link and drops it.
-        styled, end, text = Text(), 0, text.replace(OPEN_OWN, _OPEN_HERE)
+        text = text.replace(OPEN_OWN, _OPEN_HERE).translate(_HARMLESS)
+        styled, end = Text(), 0
         for found in _MARKED.finditer(text):
             styled.append(text[end : found.start()])
             if found["bold"]:
@@ -117,6 +127,7 @@ class Screen:
     def piece(self, text: str, *, is_answer: bool = True) -> None:
         """A piece of an answer, or a prompt, at once; on a terminal broken between words."""
         self._is_answering = is_answer
+        text = text.translate(_HARMLESS)
         if self.console.is_terminal:
             text = self._flow.feed(text, self.console.width)
         self._print_piece(text)
@@ -162,13 +173,13 @@ class Screen:
                 self.line(row[0], "bold")
                 for column, cell in zip(columns[1:], row[1:], strict=True):
                     if cell:
-                        self.console.print(Text(f"  {column}: {cell}"))
+                        self.console.print(_text(f"  {column}: {cell}"))
             return
         table = Table(box=None, pad_edge=False, show_header=not above)
         for column, width in zip(columns, widest, strict=True):
             table.add_column(column, overflow="fold", min_width=width if fits else None)
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*map(_text, row))
         self.console.print(table)
 
     async def waited(self, load: LoadSteps) -> Readiness:
@@ -295,7 +306,7 @@ class Steps:
             self._bar = self._task = None
 
     def _draw(self, step: Loading) -> None:
-        left, what = left_words(step), f"{step.model} on {step.host}"
+        left, what = left_words(step), f"{step.model} on {step.host}".translate(_HARMLESS)
         told, is_narrow = f"📦 Loading {what}", self._screen.console.width < _BAR_FROM
         if is_narrow:
             # Beside a bar the seconds left were cut off, for which one looks at it.

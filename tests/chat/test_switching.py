@@ -14,7 +14,8 @@ from bot.chat.switch import TOO_LATE, UNDONE, beside_words, model_words
 from bot.chat.walk import Readiness
 from bot.chat.words import readiness_text, why_text
 from bot.domain.chat import Place
-from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable
+from bot.domain.errors import NotPermitted, RequestRefused, StoreUnavailable, UnknownName
+from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, PersonaName, PlaceId, ProviderName, UserId
 from bot.policy.access import EVERY_RIGHT, Rights
 from bot.policy.choice import Scope
@@ -509,3 +510,29 @@ async def test_a_thread_opened_on_an_answer_keeps_to_what_its_asker_may_choose(
         await home.lantern.replies.put("300", "1", answer.turn, 0)
         said = [(await home.ask("two", user=user, place=thread)).receipt for user in (ADA, BOB)]
         assert [receipt.persona for receipt in said] == [made.persona.name, "default"]
+
+
+# --- whoever is named for one question ----------------------------------------------------------
+
+
+async def test_nonsense_is_refused_before_anything_is_begun_for_it(tmp_path: Path) -> None:
+    # "There is no model nope here" stood in the channel, for everybody.
+    async with house(tmp_path, sim("studio", QWEN), personas=MODELS) as home:
+        check = home.lantern.switch.check_named
+        await check(PLACE, ADA)
+        await check(PLACE, ADA, persona=PersonaName("default"), model="qwen")
+        with pytest.raises(UnknownName, match="nope"):
+            await check(PLACE, ADA, model="nope")
+        with pytest.raises(UnknownName, match="nobody"):
+            await check(PLACE, ADA, persona=PersonaName("nobody"), model="qwen")
+
+
+async def test_what_no_host_has_told_of_yet_may_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with house(tmp_path, sim("studio", QWEN), personas=MODELS) as home:
+        switch, snapshot = home.lantern.switch, home.lantern.fleet.snapshot()
+        unseen = HostSnapshot(HostName("laptop"), "l:1")
+        seen = replace(snapshot, hosts={**snapshot.hosts, unseen.name: unseen})
+        monkeypatch.setattr(home.lantern.fleet, "snapshot", lambda: seen)
+        await switch.check_named(PLACE, ADA, model="nope")

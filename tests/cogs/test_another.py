@@ -150,7 +150,7 @@ async def test_a_provider_that_may_not_be_asked_any_more_is_refused_by_its_setti
 ) -> None:
     async with scene(tmp_path, AGAIN) as at:
         switch: Any = at.lantern.switch
-        switch.check_model.side_effect = NotPermitted("☁ zai cannot be asked here: local only.")
+        switch.check_named.side_effect = NotPermitted("☁ zai cannot be asked here: local only.")
         interaction = await pick(at, "cloud:zai")
         assert said_to(interaction) == ["❌ ☁ zai cannot be asked here: local only."]
         assert at.turns.requests == []

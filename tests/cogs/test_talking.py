@@ -74,7 +74,7 @@ async def test_another_model_may_answer_this_time() -> None:
     command: Any = cog.retry
     await command.callback(cog, interaction_of(), "google/gemma-3-12b")
     assert turns.requests[0].model == "google/gemma-3-12b"
-    check: Any = lantern.switch.check_model
+    check: Any = lantern.switch.check_named
     check.side_effect = RequestRefused("These words stay here.")
     with pytest.raises(RequestRefused, match="stay here"):
         await command.callback(cog, interaction_of(), "zai")

@@ -43,6 +43,25 @@ def screen(*, is_live: bool) -> tuple[Screen, io.StringIO]:
     return Screen(console), out
 
 
+@pytest.mark.parametrize("is_live", [True, False])
+def test_no_words_move_the_cursor_clear_the_screen_or_change_the_title(is_live: bool) -> None:
+    where, out = screen(is_live=is_live)
+    words = "a\x1b[2Jb\x1b]0;owned\x07c\x9b2Jd\x00e\x7ff\tg"
+    where.line(words)
+    where.markdown(f"**{words}** `{words}`")
+    where.piece(f"{words}\n")
+    where.table(["key"], [[words]])
+    steps = Steps(where)
+    steps.show(Loading(HostName(words), ModelKey(words), 0.5, None))
+    steps.close()
+    lines = re.sub(r"\x1b\[[\d;?]*[A-Zhlm]", "", out.getvalue()).splitlines()
+    said = [line for line in lines if "owned" in line]
+    assert len(said) >= 5
+    for line in said:
+        assert "␛[2Jb␛]0;ownedc2Jdef" in line.replace("\n", "")
+        assert all(c.isprintable() or c in "\t\r" for c in line), line
+
+
 def test_a_way_out_is_told_as_it_is_typed_here() -> None:
     shown, out = screen(is_live=False)
     shown.line(f"Kept here; {OPEN_OWN} opens them.")
