@@ -53,8 +53,7 @@ _HALF = re.compile(r"[^\s\u2e80-\ud7ff\uf900-\uffef]+")
 _OPEN_HERE = "`/private off`"
 """In place of Discord's command, which there is none of here."""
 
-_HARMLESS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
-_HARMLESS[0x1B] = ord("␛")
+_HARMLESS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "") | {0x1B: "␛"}
 """The library takes out five of them: by the others a model's words cleared the screen, changed the
 window's title and wrote over what stood above."""
 
