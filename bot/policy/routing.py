@@ -189,12 +189,14 @@ def _soonest(host: HostSnapshot, ask: RouteAsk, now: float) -> Ranked | Rejectio
     best = in_memory or _best(host, cold, ask, now, reasons)
     if best is not None:
         return best
-    more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
     if not reasons:
         return Rejection(host.name, AUTO, "no models on this host", brief="without a model")
-    first = reasons[0]
+    # An embedding model is the smallest, and so the first: told by it alone, nobody knew that all
+    # others are too large.
+    reasons = [one for one in reasons if one.brief] or reasons[:1]
+    first, more = reasons[0], f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
     words = f"no model can serve: `{first.model}`: {first.reason}{more}"
-    return Rejection(host.name, AUTO, words, brief=first.brief)
+    return Rejection(host.name, AUTO, words, brief=first.brief or "without a model")
 
 
 def _best(

@@ -270,7 +270,18 @@ def test_auto_takes_what_is_in_memory_and_one_model_of_each_host() -> None:
         "asleep": "away",
     }
     briefly = {rejection.where: rejection.brief for rejection in route.rejected}
-    assert briefly == {"vectors": "", "empty": "without a model", "asleep": "off"}
+    without = "without a model"
+    assert briefly == {"vectors": without, "empty": without, "asleep": "off"}
+
+
+def test_auto_tells_why_no_chat_model_can_serve_rather_than_that_an_embedding_model_cannot() -> (
+    None
+):
+    # "No machine here is set up" was said of one whose owner gave its models too little memory.
+    models = [model(EMBED, 1, kind="embedding"), model(QWEN, 8), model(GEMMA, 9)]
+    (out,) = plan_route(fleet(host("a", models, memory_gb=4)), ANY).rejected
+    assert out.reason.startswith(f"no model can serve: `{QWEN}`: does not fit")
+    assert (out.reason.endswith(", and 1 more"), out.brief) == (True, "too full for it")
 
 
 def test_auto_says_how_many_models_were_of_no_use() -> None:
