@@ -5,12 +5,12 @@ from typing import Literal
 
 from bot.chat.words import bytes_text, counted, host_title
 from bot.documents.persona_files import without_effect
-from bot.domain.hosts import AWAY, FleetSnapshot, HostSnapshot
+from bot.domain.hosts import AWAY, FleetSnapshot, HostSnapshot, Wish
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
 from bot.domain.values import value
 from bot.policy.names import nearest
-from bot.policy.placement import CANNOT_LOAD
+from bot.policy.placement import CANNOT_LOAD, Hopeless, place
 
 Mark = Literal["ok", "advice", "warning", "fault"]
 
@@ -47,6 +47,7 @@ def host_findings(host: HostSnapshot) -> tuple[Finding, ...]:
         f"token {'given and accepted' if host.has_token else 'not needed'}"
     )
     lines = [Finding("ok", subject, found)]
+    lines.extend(Finding("warning", subject, text) for text in _too_small(host))
     lines.extend(Finding("advice", subject, text) for text in _advice(host))
     return tuple(lines)
 
@@ -62,6 +63,22 @@ def _down_text(host: HostSnapshot) -> str:
         f"{reason}. On that machine: is LM Studio running, is the server started on this port, "
         "and is “Serve on Local Network” on (Developer → Server Settings)?"
     )
+
+
+def _too_small(host: HostSnapshot) -> list[str]:
+    """That by its memory_gb none of its models can ever be loaded to chat with."""
+    # Nothing was in memory by now: whether a model fits is asked of the empty host.
+    found = {
+        key: place(host, [Wish(key)], (), 0.0)
+        for key, model in host.models.items()
+        if model.kind != "embedding"
+    }
+    reasons = [(str(k), p.reason) for k, p in found.items() if isinstance(p, Hopeless)]
+    if not reasons or len(reasons) < len(found):
+        return []
+    more = f"; nor does any other of its {len(reasons)} chat models" if len(reasons) > 1 else ""
+    (key, why) = reasons[0]
+    return [f"memory_gb leaves no room to chat: {key} {why}{more}"]
 
 
 def _advice(host: HostSnapshot) -> list[str]:

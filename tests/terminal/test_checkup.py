@@ -61,6 +61,26 @@ def test_each_setting_to_change_is_advised(host: HostSnapshot, advice: str) -> N
     assert any(line.mark == "advice" and advice in line.text for line in lines)
 
 
+def test_memory_too_small_for_every_chat_model_is_a_warning() -> None:
+    # All was green, and each question was told that nobody could answer.
+    large, larger, vectors = (
+        Model(ModelKey("a"), size_bytes=8 * 10**9),
+        Model(ModelKey("b"), size_bytes=9 * 10**9),
+        Model(ModelKey("e"), "embedding", size_bytes=10**8),
+    )
+    host = replace(UP, memory_bytes=4 * 10**9, models={m.key: m for m in (vectors, large, larger)})
+    said = [line.text for line in host_findings(host) if line.mark == "warning"]
+    assert said == [
+        "memory_gb leaves no room to chat: a needs about 9.0 GB, the host has 4.0 GB; nor does any "
+        "other of its 2 chat models"
+    ]
+    one = replace(host, models={large.key: large})
+    assert [line.text.endswith("4.0 GB") for line in host_findings(one) if line.mark == "warning"]
+    small = Model(ModelKey("s"), size_bytes=10**9)
+    roomy = replace(host, models={**host.models, small.key: small})
+    assert not [line for line in host_findings(roomy) if line.mark == "warning"]
+
+
 @pytest.mark.parametrize(
     ("version", "named"), [("Ollama 0.12.6", "Ollama 0.12.6: not LM Studio"), ("", "speaks /v1")]
 )
