@@ -16,7 +16,7 @@ from bot.policy.place_rules import (
     SettingName,
     SetValue,
     Stored,
-    TokenLimit,
+    WhoseLimit,
     check_tokens,
     checked,
     form_of,
@@ -147,13 +147,13 @@ class PlaceSettings:
         for whose, used, most, left_s in await self.tokens(payer, place):
             check_tokens(used, most, left_s, whose=whose)
 
-    async def tokens(self, user: UserId, place: Place) -> list[tuple[TokenLimit, int, int, float]]:
+    async def tokens(self, user: UserId, place: Place) -> list[tuple[WhoseLimit, int, int, float]]:
         """The limits on somebody's tokens there: whose, used today, the most, seconds left of it.
 
         Raises:
             StoreUnavailable: what they used cannot be read.
         """
-        name, found = self._ledger_name(user), list[tuple[TokenLimit, int, int, float]]()
+        name, found = self._ledger_name(user), list[tuple[WhoseLimit, int, int, float]]()
         if (most := self.at(place).tokens_per_day) is not None:
             used, left_s = await self._ledger.tokens_today(name, place.server)
             found.append(("server", used, most, left_s))

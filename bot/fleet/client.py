@@ -85,7 +85,7 @@ class HostClient(Protocol):
     async def load(
         self, order: LoadOrder, on_progress: Callable[[float], None], stop: Stop
     ) -> Instance | None:
-        """Loads one more instance; None when ``stop`` was heeded and nothing stays.
+        """Loads one more instance; None when ``stop`` was heeded in time, and there is none.
 
         Raises:
             Unavailable: the host refused or broke the load off, with its own reason; of kind

@@ -218,12 +218,7 @@ class SocketClient:
             text = f"The host ended the load of {order.model_key} without a word."
             raise Unavailable(text, FailureKind.LOAD_FAILED)
         identifier, reference = InstanceId(made.identifier), InstanceRef(made.instance_reference)
-        instance = Instance(identifier, order.model_key, reference, kind=order.kind)
-        if stop.is_asked:
-            # The cancel came too late: nobody wants what was made.
-            await self.unload(instance)
-            return None
-        return instance
+        return Instance(identifier, order.model_key, reference, kind=order.kind)
 
     async def unload(self, instance: Instance, *, even_busy: bool = True) -> None:
         """Takes an instance out of memory."""

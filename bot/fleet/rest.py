@@ -150,7 +150,7 @@ class RestClient:
     ) -> Instance | None:
         """Loads by ``/api/v1``, which tells no progress.
 
-        It has no cancel either: a load to be stopped is unloaded the moment it is there. It takes
+        It has no cancel either: a load to be stopped is unloaded once it is there. It takes
         no TTL.
         """
         if self.interface in CANNOT_LOAD:
@@ -166,11 +166,7 @@ class RestClient:
         made = inventory.text(inventory.members(answer), "instance_id")
         if status >= 400 or not made:
             raise load_failure(reason_of(answer, status))
-        instance = Instance(InstanceId(made), order.model_key)
-        if stop.is_asked:
-            await self.unload(instance)
-            return None
-        return instance
+        return Instance(InstanceId(made), order.model_key)
 
     async def unload(self, instance: Instance, *, even_busy: bool = True) -> None:
         """Unloads by ``/api/v1``, also what is busy: REST does not tell."""

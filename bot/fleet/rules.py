@@ -72,4 +72,4 @@ class Recorder:
     drained: Callable[[Drain], Awaitable[None]]
     woken: Callable[[WakeRecord], Awaitable[None]]
     begun: Callable[[LoadBegun], Awaitable[None]]
-    """Awaited before the command of a load, and when it is over."""
+    """Told before the command of a load, which does not wait for it, and when it is over."""

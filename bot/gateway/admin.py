@@ -79,7 +79,7 @@ class _Drain(_Strict):
     """After how long it ends by itself."""
 
 
-_Body = TypeVar("_Body", bound=_Strict)
+_Shape = TypeVar("_Shape", bound=_Strict)
 
 
 class Admin:
@@ -391,7 +391,7 @@ def _named(place: Sequence[int | str], fields: object) -> list[str]:
     return path
 
 
-async def _parsed(request: web.Request, shape: type[_Body]) -> _Body:
+async def _parsed(request: web.Request, shape: type[_Shape]) -> _Shape:
     """The body of an act.
 
     Raises:

@@ -35,7 +35,7 @@ class DeltaStream(AsyncIterator[Delta]):
         tap: Callable[[str], None] | None = None,
     ) -> None:
         # Whoever hears each payload must be told of all of them.
-        offered = self._offered if straight is not None and tap is None else None
+        offered = self._takes_straight if straight is not None and tap is None else None
         self.exchange = Exchange(MAX_EVENT_BYTES, offered)
         """Its answer is what is read."""
         self._loop = asyncio.get_running_loop()
@@ -96,7 +96,7 @@ class DeltaStream(AsyncIterator[Delta]):
         is_told = self._silent_since is not None or self._reader.is_whole
         return self._has_spoken and not is_told and self._endpoint.quiet_s < self._endpoint.idle_s
 
-    def _offered(self, data: bytes) -> bool:
+    def _takes_straight(self, data: bytes) -> bool:
         """Whether a read went straight to whoever wants words, as whole chunks of nothing else."""
         if self._straight is None or not self._sse.is_between_events:
             return False

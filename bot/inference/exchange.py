@@ -43,7 +43,7 @@ _NEXT_ADDRESS_S = 0.25
 IS_ADDRESS = re.compile(r"[0-9.]+|[^%]*:[^%]*")
 """What names nothing that had to be looked up."""
 
-Address = tuple[str, str, int]
+_Peer = tuple[str, str, int]
 """Scheme, name and port."""
 
 
@@ -314,7 +314,7 @@ class ConnectionPool:
 
     def __init__(self) -> None:
         self._idle: defaultdict[
-            Address, dict[asyncio.Transport, tuple[Exchange, asyncio.TimerHandle]]
+            _Peer, dict[asyncio.Transport, tuple[Exchange, asyncio.TimerHandle]]
         ] = defaultdict(dict)
         """With the answer that left each, and what closes it in time."""
         self._tls: ssl.SSLContext | None = None
@@ -368,7 +368,7 @@ class ConnectionPool:
         return partial(self._left, address, exchange, transport)
 
     async def _connected(
-        self, exchange: Exchange, address: Address, connect_s: float, due: float
+        self, exchange: Exchange, address: _Peer, connect_s: float, due: float
     ) -> asyncio.Transport:
         """A new connection to the first of a name's addresses that takes one.
 
@@ -422,7 +422,7 @@ class ConnectionPool:
                 timer.cancel()
                 self._drop(address, transport)
 
-    def _taken(self, address: Address) -> asyncio.Transport | None:
+    def _taken(self, address: _Peer) -> asyncio.Transport | None:
         idle = self._idle[address]
         while idle:
             # The newest: in a lull the others grow too old.
@@ -433,7 +433,7 @@ class ConnectionPool:
             transport.close()
         return None
 
-    def _left(self, address: Address, exchange: Exchange, transport: asyncio.Transport) -> None:
+    def _left(self, address: _Peer, exchange: Exchange, transport: asyncio.Transport) -> None:
         if not exchange.may_stay:
             transport.abort()
             return
@@ -445,7 +445,7 @@ class ConnectionPool:
             later(KEEP_ALIVE_S, self._drop, address, transport),
         )
 
-    def _drop(self, address: Address, transport: asyncio.Transport) -> None:
+    def _drop(self, address: _Peer, transport: asyncio.Transport) -> None:
         del self._idle[address][transport]
         transport.close()
 
@@ -482,7 +482,7 @@ async def _joined(family: int, kind: int, protocol: int, at: tuple[object, ...])
     return line
 
 
-def _written(call: Call) -> tuple[Address, bytes]:
+def _written(call: Call) -> tuple[_Peer, bytes]:
     """Where a call goes, and its bytes.
 
     Raises:
@@ -495,7 +495,7 @@ def _written(call: Call) -> tuple[Address, bytes]:
 
 
 @lru_cache(maxsize=1024)
-def _head(method: Method, url: str, headers: tuple[tuple[str, str], ...]) -> tuple[Address, bytes]:
+def _head(method: Method, url: str, headers: tuple[tuple[str, str], ...]) -> tuple[_Peer, bytes]:
     """Where a call goes, and its head, the same for all but for how long their bodies are.
 
     Raises:

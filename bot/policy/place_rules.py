@@ -60,7 +60,7 @@ class SetValue:
     """UTC milliseconds."""
 
 
-TokenLimit = Literal["server", "owner"]
+WhoseLimit = Literal["server", "owner"]
 """Who gave a limit on a person's tokens."""
 
 Stored = Mapping[tuple[PlaceId, SettingName], SetValue]
@@ -236,7 +236,7 @@ def rules_at(
     )
 
 
-def check_tokens(used: int, limit: int | None, left_s: float, *, whose: TokenLimit) -> None:
+def check_tokens(used: int, limit: int | None, left_s: float, *, whose: WhoseLimit) -> None:
     """Pass when somebody has tokens left today.
 
     Args:

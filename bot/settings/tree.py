@@ -33,9 +33,9 @@ from bot.settings.values import (
     Extra,
     ExtraFields,
     HostAddress,
+    LanRange,
     ListenAddress,
     MacAddress,
-    Network,
     Origin,
     OwnName,
     ProviderKey,
@@ -49,7 +49,7 @@ from bot.settings.values import (
 
 Origins = Annotated[tuple[Origin, ...], BeforeValidator(split_list)]
 HostNames = Annotated[tuple[OwnName, ...], BeforeValidator(split_list)]
-Networks = Annotated[tuple[Network, ...], BeforeValidator(split_list)]
+Networks = Annotated[tuple[LanRange, ...], BeforeValidator(split_list)]
 DiscordIds = Annotated[tuple[DiscordId, ...], BeforeValidator(split_list)]
 # More the ledger's integers cannot hold; a limit of money that is not there is null.
 Usd = Annotated[float, Field(ge=0, le=1_000_000)]

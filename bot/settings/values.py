@@ -332,7 +332,7 @@ HostAddress = Annotated[str, BeforeValidator(parse_address), _TEXT]
 ListenAddress = Annotated[
     str, BeforeValidator(partial(parse_address, default_port=None, least_port=0)), _TEXT
 ]
-Network = Annotated[str, BeforeValidator(parse_network), _TEXT]
+LanRange = Annotated[str, BeforeValidator(parse_network), _TEXT]
 Origin = Annotated[str, BeforeValidator(parse_origin), _TEXT]
 OwnName = Annotated[str, BeforeValidator(parse_host_name), _TEXT]
 Secret = Annotated[SecretStr, AfterValidator(sendable)]

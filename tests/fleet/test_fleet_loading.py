@@ -528,8 +528,8 @@ async def test_a_rest_load_cancelled_after_a_reconnect_is_unloaded_all_the_same(
             await bench.fleet.host(H).probe()
             assert bench.fleet.host(H).cancel_load(ONE)
         sim.faults.clear()
-        await bench.until(lambda host: host.load is None)
-        assert sim.journal.of(journal.Unloaded)
+        await sim.journal.wait_for(journal.Unloaded)
+        await bench.until(lambda host: host.load is None and host.instances == ())
         assert sim.resident == ()
 
 

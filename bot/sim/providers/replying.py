@@ -61,7 +61,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
+class _Said:
     reasoning: tuple[str, ...]
     content: tuple[str, ...]
     finish: Finish
@@ -101,15 +101,15 @@ def _limit(ask: Ask, prompt_tokens: int) -> int:
     return max(0, min(asked, ask.model.window - prompt_tokens))
 
 
-def _limited(ask: Ask, answer: Answer, prompt_tokens: int) -> _Body:
+def _limited(ask: Ask, answer: Answer, prompt_tokens: int) -> _Said:
     limit = _limit(ask, prompt_tokens)
     thought = _thought(ask, answer)
     said, stopped_by = _until_stop(answer.content, ask.stop)
     if len(thought) + len(said) <= limit:
-        return _Body(thought, said, "stop" if stopped_by is None else "stop_sequence", stopped_by)
+        return _Said(thought, said, "stop" if stopped_by is None else "stop_sequence", stopped_by)
     is_window = ask.max_tokens is not None and limit < ask.max_tokens
     kept = thought[:limit]
-    return _Body(kept, said[: limit - len(kept)], "window" if is_window else "length")
+    return _Said(kept, said[: limit - len(kept)], "window" if is_window else "length")
 
 
 def _thought(ask: Ask, answer: Answer) -> tuple[str, ...]:
@@ -133,14 +133,14 @@ def _until_stop(
     return said, min(found)[1]
 
 
-def _ended_by(name: FaultName, fault: Fault, body: _Body, limit: int) -> _Body:
+def _ended_by(name: FaultName, fault: Fault, body: _Said, limit: int) -> _Said:
     match name:
         case "empty":
             thought = itertools.islice(itertools.cycle(_MUSING), min(limit, _SWALLOWED))
-            return _Body(tuple(thought), (), "length")
+            return _Said(tuple(thought), (), "length")
         case "refused_midway" | "refused":
-            return _Body(body.reasoning, body.content[: fault.after_tokens], "refused")
+            return _Said(body.reasoning, body.content[: fault.after_tokens], "refused")
         case "window_full":
-            return _Body(body.reasoning, body.content[: fault.after_tokens], "window")
+            return _Said(body.reasoning, body.content[: fault.after_tokens], "window")
         case _:
-            return _Body(body.reasoning, body.content[: fault.after_tokens], "broken")
+            return _Said(body.reasoning, body.content[: fault.after_tokens], "broken")
