@@ -32,6 +32,8 @@ GONE = "That answer is not stored any more."
 TAKEN_BACK = "Its question was deleted, and so it left here too, with its answers; ask it anew."
 UNSHOWN = "Discord did not let me show the other answer; this one goes on."
 
+MOST_WAITS = 5
+"""Of one press, for others in the same messages."""
 _YOUNG = timedelta(minutes=55)
 """Discord takes few edits of messages that are older than an hour."""
 
@@ -210,9 +212,14 @@ class Again:
             await interaction.response.defer()
         else:
             await interaction.response.defer(ephemeral=True, thinking=True)
-        await self._replies.let_go(standing.answers)
-        # Only now the store knows where what was written stands.
-        return await self.standing(interaction, turn, is_continued=is_continued)
+        # Of three who look and one who presses Retry, each waits for whoever came before.
+        for _ in range(MOST_WAITS):
+            await self._replies.let_go(standing.answers)
+            # Only now the store knows where what was written stands.
+            standing = await self.standing(interaction, turn, is_continued=is_continued)
+            if not self._replies.ending(standing.answers):
+                break
+        return standing
 
     async def _look_for(self, interaction: discord.Interaction[Any], turn: TurnId) -> None:
         """Takes note of what was deleted of an answer while we were not there to be told.

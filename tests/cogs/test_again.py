@@ -5,7 +5,7 @@ Over the real store, so that what is shown and what goes on are seen together.
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -42,6 +42,7 @@ from bot.domain.errors import RequestRefused, TokensSpent
 from bot.domain.events import Failed, Finished, Queued, Stopped, TextDelta
 from bot.domain.ids import ModelKey, PersonaName, PlaceId, ProviderName, TurnId
 from bot.policy.pacing import CHANNEL, Limit, Pacer, Pacers
+from bot.store.beside import Answers
 from bot.store.database import Database
 from bot.store.replies import ReplyStore
 from bot.store.turns import TurnStore
@@ -565,6 +566,30 @@ async def test_a_press_while_somebody_looks_at_another_answer_waits_for_the_look
         # What was looked at meanwhile is answered again, and two who look back see the same.
         assert len(at.turns.requests) == (1 if act is Act.OLDER else 2)
         assert await at.line() == (["first"] if act is Act.OLDER else ["second"])
+
+
+async def test_a_press_waits_also_for_whoever_looks_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It was refused in words of an answer that nobody was writing.
+    async with scene(tmp_path, AGAIN) as at:
+        await at.press(Act.RETRY, TURN)
+        (answers,) = [a for a in [await at.lantern.turns.store.answers(TURN)] if a is not None]
+        looks, let_go = [ExitStack(), ExitStack()], at.replies.let_go
+
+        async def waits(of: Answers) -> None:
+            looks.pop(0).close()
+            await let_go(of)
+            if looks:
+                looks[0].enter_context(at.replies.held(of, is_brief=True))
+
+        monkeypatch.setattr(at.replies, "let_go", waits)
+        looks[0].enter_context(at.replies.held(answers, is_brief=True))
+        press = at.interaction(2)
+        press.type = discord.InteractionType.component
+        await at.cog.on_reply_button(press, Act.RETRY, at.subject())
+        assert said_to(press) == []
+        assert (looks, len(at.turns.requests)) == ([], 2)
 
 
 async def test_messages_of_a_longer_answer_wait_until_it_is_known_whether_they_are_needed(

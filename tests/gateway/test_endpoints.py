@@ -344,7 +344,9 @@ async def test_a_host_that_is_too_old_loads_nothing_and_another_is_asked(
 
 
 async def test_lm_studios_statistics_stand_beside_a_whole_answer(tmp_path: Path) -> None:
-    async with gate(tmp_path, sim("one", replace(QWEN, architecture="qwen3"))) as it:
+    # Some milliseconds of it: answered within one, no time had passed by the loop's clock.
+    host = sim("one", replace(QWEN, architecture="qwen3"), time_scale=0.1, load_bytes_per_s=1e15)
+    async with gate(tmp_path, host) as it:
         for path, body in (
             ("/v1/chat/completions", chat(QWEN.key, max_tokens=9)),
             ("/v1/completions", {"model": QWEN.key, "prompt": "a", "max_tokens": 9}),
