@@ -140,12 +140,11 @@ def persona_row(persona: Persona) -> Sequence[str]:
 
 
 def setting_rows(stored: Stored) -> list[Sequence[str]]:
-    """What admins set in Discord, by ``SETTING_COLUMNS``; a line says so where they set nothing."""
-    rows: list[Sequence[str]] = [
+    """What admins set in Discord, by ``SETTING_COLUMNS``."""
+    return [
         (place or "everywhere", FORMS[name].title, ", ".join(kept.value), kept.by)
         for (place, name), kept in sorted(stored.items())
     ]
-    return rows or [("", "Nothing is set; `lantern config show` tells what the file says.", "", "")]
 
 
 def report_period(said: str) -> ReportPeriod:

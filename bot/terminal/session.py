@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 
 from bot.chat.lantern import Lantern
@@ -21,7 +21,7 @@ from bot.chat.words import (
     why_text,
 )
 from bot.domain.chat import Asker, TurnKind, TurnRequest
-from bot.domain.errors import BotError, NoCandidates, RequestRefused, UnknownName
+from bot.domain.errors import BotError, RequestRefused
 from bot.domain.events import (
     Evicting,
     Failed,
@@ -169,7 +169,10 @@ class Session:
                 screen.markdown(usage_text(report))
             case "settings":
                 rows = facts.setting_rows(self._lantern.place_settings.stored)
-                screen.table(facts.SETTING_COLUMNS, rows)
+                if rows:
+                    screen.table(facts.SETTING_COLUMNS, rows)
+                else:
+                    screen.line("Nothing is set; `lantern config show` tells what the file says.")
             case "help":
                 forms = [(form.form, form.does) for form in (*COMMANDS, *self._extras.values())]
                 screen.table(("command", "does"), forms)
@@ -197,13 +200,10 @@ class Session:
         sort, cache = command.option("type"), command.option("cache") or "on"
         if cache not in ("on", "off"):
             raise RequestRefused(f"`cache:` takes on or off, not `{cache}`.")
-        if model is not None:
-            # Right after the start nothing is known yet; the turn waits for the hosts.
-            with suppress(NoCandidates, UnknownName):
-                said_by = PersonaName(persona) if persona else None
-                await self._lantern.switch.check_model(
-                    PLACE, USER, model, persona=said_by, again=turn
-                )
+        said_by = PersonaName(persona) if persona else None
+        await self._lantern.switch.check_named(
+            PLACE, USER, persona=said_by, model=model, again=turn
+        )
         priorities: dict[str, Priority] = {"high": "high", "normal": "normal", "low": "low"}
         if (urgency := command.option("priority") or "normal") not in priorities:
             raise RequestRefused(f"`priority:` takes {', '.join(priorities)}, not `{urgency}`.")
@@ -214,7 +214,7 @@ class Session:
             text=command.word(0) or "",
             parent=None if turn is None else turn.id,
             kind=kind,
-            persona=PersonaName(persona) if persona else None,
+            persona=said_by,
             model=ModelKey(model) if model else None,
             request_type=self._lantern.catalog.request_type(sort) if sort else None,
             no_cache=cache == "off",
