@@ -91,7 +91,6 @@ async def test_a_persona_can_be_said_for_one_turn(tmp_path: Path) -> None:
         ("/fleet load qwen3-8b\n/fleet unload qwen/qwen3-8b\n", "Unloaded qwen/qwen3-8b on studio"),
         ("/why\n", "Nothing was asked here yet."),
         ("/settings\n", "Nothing is set; `lantern config show` tells what the file says."),
-        ("/chat hi persona:nobody\n", "nobody"),
         ("[[say x]]\n/why\n", "Candidates, best first:"),
         ("[[say x]]\n/retry\n", "> /retry"),
         ("[[say x]]\n/continue\n", "> /continue"),
