@@ -22,6 +22,8 @@ _FEW_S = 5.0
 """Called a few seconds: the longest pause between two looks at a host that is merely off."""
 
 _ABOUT_MEMORY = (BRIEFLY[FailureKind.DOES_NOT_FIT], BRIEFLY[FailureKind.LOAD_FAILED])
+_OURS = ("does not fit: ", "no model can serve: ")
+"""What routing's own words begin with, where a model has no room."""
 _ABSENT = BRIEFLY[FailureKind.NOT_THERE]
 
 _ADDRESS = re.compile(r"\S*:\d+|[\d.]+|[\[\]\da-fA-F:]*:[\[\]\da-fA-F:]*")
@@ -141,8 +143,13 @@ def standing_words(failed: Iterable[Rejection]) -> str:
     own = dict.fromkeys(
         _ADDRESS_IN.sub(partial(_unnamed, r.where), shortly(r.reason)) for r in told
     )
+    # Ours are no sentences: "alpha is too full for it. does not fit: needs …".
+    ours = [words for words in own if words.startswith(_OURS)]
+    why = "; ".join((why, *(words.removeprefix(_OURS[0]) for words in ours)))
     ends = (
-        ("" if words.endswith("…") else ".", words.rstrip(".")) for words in (why, *own) if words
+        ("" if words.endswith("…") else ".", words.rstrip("."))
+        for words in (why, *(words for words in own if words not in ours))
+        if words
     )
     return " ".join(f"{words}{end}" for end, words in ends)
 

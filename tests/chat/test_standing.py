@@ -234,6 +234,16 @@ def test_of_a_model_that_was_chosen_alone_the_choice_and_the_way_back_are_told()
     )
 
 
+def test_what_has_no_room_is_told_in_one_sentence() -> None:
+    large = Rejection("alpha", QWEN, "does not fit: needs about 9.0 GB", brief="too full for it")
+    assert standing_words([large]) == "alpha is too full for it; needs about 9.0 GB."
+    any_ = replace(large, where="beta", reason="no model can serve: `q`: does not fit: needs 9 GB")
+    assert standing_words([large, any_]) == (
+        "alpha and beta are too full for it; needs about 9.0 GB; no model can serve: `q`: does not "
+        "fit: needs 9 GB."
+    )
+
+
 def test_a_host_without_a_name_is_this_machine_in_its_own_reason() -> None:
     at = "10.0.0.2:1234"
     reason = f"qwen does not fit on {at}: it is full, see http://{at}/v1 and 10.0.0.3:1234."
