@@ -209,6 +209,7 @@ class Chat(commands.Cog):
         request_type = self._catalog.request_type(type) if type else None
         asker = self._access.take(interaction.client, interaction)
         # Alone: what is refused after it is deferred is read by all. The turn asks again.
+        check_text(message, has_attachments=attachment is not None)
         name = interaction.user.display_name
         await self._settings.admit(TurnRequest(user, name, place, message, asker=asker), user)
         # "There is no model nope here" stood in the channel for everybody.
