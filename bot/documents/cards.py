@@ -112,6 +112,8 @@ def read_file(content: bytes, name: str) -> Imported:
         if content.startswith((b"RIFF", b"\xff\xd8\xff", b"GIF8")):
             words = "It is a picture without a card: cards travel in PNG files alone."
             raise RequestRefused(f"{words} Send the original file.")
+        if name.lower().endswith(".png"):
+            raise RequestRefused("It is no PNG picture.")
         persona = parse_persona(content.decode("utf-8-sig"), "its YAML")
         return Imported(replace(persona, source=""), card_of(persona))
     except UnicodeDecodeError as error:

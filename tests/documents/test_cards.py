@@ -362,6 +362,11 @@ BROKEN: list[tuple[bytes, str]] = [
 ]  # fmt: skip
 
 
+def test_what_is_called_a_picture_and_is_none_is_told_so_and_not_of_its_yaml() -> None:
+    with pytest.raises(RequestRefused, match="It is no PNG picture"):
+        read_file(b"just words", "Ada.PNG")
+
+
 @pytest.mark.parametrize(("content", "words"), BROKEN, ids=[words for _, words in BROKEN])
 def test_what_is_broken_or_huge_is_named_and_not_imported(content: bytes, words: str) -> None:
     assert words in refusal(content)
