@@ -300,7 +300,7 @@ def test_a_preset_of_an_older_lm_studio_is_read_as_well() -> None:
 # --- what is broken -------------------------------------------------------------------------
 
 
-def refusal(content: bytes, name: str = "x.png") -> str:
+def refusal(content: bytes, name: str = "x.txt") -> str:
     with pytest.raises(RequestRefused) as caught:
         read_file(content, name)
     words = caught.value.user_message
