@@ -106,7 +106,7 @@ class Buttons(commands.Cog):
         """Is the turn running? Then only its asker or an admin may go on."""
         asker = self._turns.asker(turn)
         if asker not in (None, user_id(interaction.user)) and not self._rules.is_admin(interaction):
-            raise NotPermitted("Only whoever had that answer made, or an admin, may do that.")
+            raise NotPermitted("Only the person who asked, or an admin, may do that.")
         return asker is not None
 
     async def _go_another_way(

@@ -12,7 +12,7 @@ from cogs._faults import say
 from cogs._languages import told
 from cogs._places import DiscordRules, place_of, user_id
 
-NOT_YOURS = "❌ Only whoever had that answer made, or an admin, may stop it."
+NOT_YOURS = "❌ Only the person who asked, or an admin, may stop that answer."
 
 HELP = """\
 **Talk:** mention me, reply to one of my messages (an older one starts a branch there), write \

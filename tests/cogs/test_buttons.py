@@ -105,7 +105,7 @@ def test_nobody_else_may_unless_they_are_an_admin(act: Act) -> None:
     turns = running()
     interaction = pressed(turns, act, user=2)
     assert turns.said == []
-    assert "Only whoever had that answer made" in said_to(interaction)[0]
+    assert "Only the person who asked" in said_to(interaction)[0]
     assert pressed(turns, act, user=2, manages=True).response.defer.await_count == 1
 
 

@@ -384,7 +384,7 @@ async def test_a_load_at_a_host_without_the_model_is_told_to_who_ordered_it_alon
     ("user", "manages", "stopped", "words"),
     [
         (1, False, ALICE, "⏹ Stopped 1 answer."),
-        (2, False, BOB, "❌ Only whoever had that answer made, or an admin, may stop it."),
+        (2, False, BOB, "❌ Only the person who asked, or an admin, may stop that answer."),
         (2, True, None, "⏹ Stopped 1 answer."),
     ],
 )
