@@ -112,9 +112,10 @@ def read_file(content: bytes, name: str) -> Imported:
         if content.startswith((b"RIFF", b"\xff\xd8\xff", b"GIF8")):
             words = "It is a picture without a card: cards travel in PNG files alone."
             raise RequestRefused(f"{words} Send the original file.")
+        text = content.decode("utf-8-sig")
         if name.lower().endswith(".png"):
             raise RequestRefused("It is no PNG picture.")
-        persona = parse_persona(content.decode("utf-8-sig"), "its YAML")
+        persona = parse_persona(text, "its YAML")
         return Imported(replace(persona, source=""), card_of(persona))
     except UnicodeDecodeError as error:
         words = "It is no PNG card, no JSON and no text in UTF-8."
