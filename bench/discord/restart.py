@@ -65,6 +65,8 @@ async def in_a_queue(rig: Rig) -> None:
 async def in_a_stream(rig: Rig) -> None:
     message = await rig.reply(await rig.say("bob", "#b", "Go [[count 400 stream]]"))
     await rig.grown("stream", 60)
+    # Shown within milliseconds here; what is noted as an edit begins is stored within 50.
+    await asyncio.sleep(0.1)
     await rig.kill()
     await rig.start()
     await _is_closed(rig, "killed in a stream", message)
