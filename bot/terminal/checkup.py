@@ -5,6 +5,7 @@ from typing import Literal
 
 from bot.chat.words import bytes_text, counted, host_title
 from bot.documents.persona_files import without_effect
+from bot.domain.errors import FailureKind
 from bot.domain.hosts import AWAY, FleetSnapshot, HostSnapshot, Wish
 from bot.domain.ids import AUTO, ModelKey, PersonaName
 from bot.domain.personas import Persona
@@ -73,7 +74,12 @@ def _too_small(host: HostSnapshot) -> list[str]:
         for key, model in host.models.items()
         if model.kind != "embedding"
     }
-    reasons = [(str(k), p.reason) for k, p in found.items() if isinstance(p, Hopeless)]
+    reasons = [
+        (str(key), placed.reason)
+        for key, placed in found.items()
+        # What cannot be loaded for another reason is told by its own advice.
+        if isinstance(placed, Hopeless) and placed.kind is FailureKind.DOES_NOT_FIT
+    ]
     if not reasons or len(reasons) < len(found):
         return []
     more = f"; nor does any other of its {len(reasons)} chat models" if len(reasons) > 1 else ""

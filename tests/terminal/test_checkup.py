@@ -76,6 +76,8 @@ def test_memory_too_small_for_every_chat_model_is_a_warning() -> None:
     ]
     one = replace(host, models={large.key: large})
     assert [line.text.endswith("4.0 GB") for line in host_findings(one) if line.mark == "warning"]
+    old = replace(one, interface="/api/v0", memory_bytes=None)
+    assert not [line for line in host_findings(old) if line.mark == "warning"]
     small = Model(ModelKey("s"), size_bytes=10**9)
     roomy = replace(host, models={**host.models, small.key: small})
     assert not [line for line in host_findings(roomy) if line.mark == "warning"]
