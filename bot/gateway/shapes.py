@@ -38,6 +38,30 @@ class _Open(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
 
+# A host that looks up a kind which is no word falls over it, and was out for everybody.
+class _Part(_Open):
+    type: str = "text"
+    text: str | None = None
+
+
+_Parts = Annotated[list[_Part], _Length]
+
+
+class _NamedTool(_Open):
+    type: str = "function"
+    name: str | None = None
+
+
+class _Item(_Open):
+    type: str = "message"
+    role: str | None = None
+    content: str | _Parts | None = None
+
+
+_NamedTools = Annotated[list[_NamedTool], _Length]
+_Items = Annotated[list[_Item], _Length]
+
+
 class _Body(_Open):
     model: Annotated[str, Field(max_length=500)] | None = None
     stream: bool | None = None
@@ -67,7 +91,7 @@ class _Completion(_Body):
 
 class _Said(_Open):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | _Objects | None = None
+    content: str | _Parts | None = None
     tool_calls: _Objects | None = None
 
 
@@ -106,10 +130,10 @@ class _Embeddings(_Body):
 
 class _Responses(_Body):
     previous_response_id: Annotated[str, Field(min_length=1)] | None = None
-    input: Annotated[str | _Objects | None, Field(validate_default=True)] = None
+    input: Annotated[str | _Items | None, Field(validate_default=True)] = None
     instructions: str | None = None
     max_output_tokens: Annotated[TokenLimit, Field(ge=1)] | None = None
-    tools: _Objects | None = None
+    tools: _NamedTools | None = None
     tool_choice: str | dict[str, Any] | None = None
     text: dict[str, Any] | None = None
 
@@ -124,13 +148,13 @@ class _Responses(_Body):
 
 class _Turn(_Open):
     role: Literal["user", "assistant", "system"]
-    content: str | _Objects
+    content: str | _Parts
 
 
 class _CountTokens(_Body):
     messages: Annotated[list[_Turn], Field(min_length=1), _Length]
-    system: str | _Objects | None = None
-    tools: _Objects | None = None
+    system: str | _Parts | None = None
+    tools: _NamedTools | None = None
 
 
 class _Messages(_CountTokens):
@@ -160,7 +184,8 @@ def check_shape(shape: Shape, fields: Mapping[str, object]) -> None:
         told = err.errors(include_url=False, include_input=False)
         # Of what may be a text as well, the first complaint is that the list is none.
         same = [e for e in told if e["loc"][:1] == told[0]["loc"][:1]]
-        first = next((e for e in same if not e["type"].endswith("_type")), told[0])
+        deepest = max(same, key=lambda e: len(e["loc"]))
+        first = next((e for e in same if not e["type"].endswith("_type")), deepest)
         param = str(first["loc"][0]) if first["loc"] else None
         said = first["msg"]
         if first["type"] == "too_long":

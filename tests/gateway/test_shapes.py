@@ -87,6 +87,12 @@ REFUSED: list[tuple[RequestForm, dict[str, Any], str, str | None]] = [
     ("messages", {"messages": HI, "max_tokens": 10**9 + 1}, "max_tokens", None),
     ("messages", {"messages": HI, "max_tokens": 9, "system": 5}, "system", WRONG),
     ("messages", {"messages": [{"role": "user"}], "max_tokens": 9}, "messages", GONE),
+    # A host that looked these up fell over them, and was out for everybody.
+    ("responses", {"input": [{"content": [{"type": {}}]}]}, "input", WRONG),
+    ("responses", {"input": [{"type": []}]}, "input", WRONG),
+    ("responses", {"input": "a", "tools": [{"type": {}}]}, "tools", WRONG),
+    ("messages", {"messages": HI, "max_tokens": 9, "system": [{"type": []}]}, "system", WRONG),
+    ("messages", {"messages": HI, "max_tokens": 9, "tools": [{"name": 5}]}, "tools", WRONG),
 ]
 
 
@@ -103,7 +109,9 @@ PLACES: list[tuple[dict[str, Any], str]] = [
     ({"messages": [*HI, {}]}, "`messages[1].role`: Field required."),
     ({"messages": [*HI, 1]}, "`messages[1]`: Input should be an object."),
     ({"messages": [{"role": "user", "content": 5}]}, "`messages[0].content`: "),
-    ({"messages": [{"role": "user", "content": [1]}]}, "`messages[0].content"),
+    ({"messages": [{"role": "user", "content": [1]}]}, "`messages[0].content[0]`: Input should be"),
+    ({"messages": [{"role": "user", "content": [{"type": {}}]}]}, "`messages[0].content[0].type`"),
+    ({"messages": [{"role": "user", "content": [{"text": 5}]}]}, "`messages[0].content[0].text`"),
     ({"messages": HI, "tools": [TOOL, {"function": {}}]}, "`tools[1].function.name`: "),
     ({"messages": HI, "stop": ["a"] * 10_001}, "`stop`: a list of more than 10,000 is"),
     ({"messages": HI, "top_k": "x"}, "`top_k`: Input should be a valid number."),
