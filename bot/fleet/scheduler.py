@@ -20,7 +20,8 @@ The tree; each number stands again where its step is taken.
 2. The load under way will serve them: they join it, hear of it, and nothing else is decided.
 3. Every event decides everything anew from here, but for those that free nothing: an asker joins a
    load or leaves one, a load makes progress or waits for another Lantern's, an answer begins or was
-   measured, a probe is sought, an admin's order forgives a failed load. Free slots are granted, user by user.
+   measured, a probe is sought, an admin's order forgives a failed load. Free slots are granted,
+   user by user.
    Once those who wait for a load have waited together as long as a swap costs, beside what it would
    swap out, what the first of them needs is kept free from all who come after it.
 4. Whoever waited as long as they may is refused, and slots are granted again. The load that they
