@@ -11,7 +11,7 @@ from bot.chat.lantern import Lantern
 from bot.domain.chat import Turn, TurnKind
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.events import Way
-from bot.domain.ids import TurnId
+from bot.domain.ids import TurnId, UserId
 from bot.policy.code_files import long_code
 from bot.policy.splitting import LIMIT, split_reply
 from cogs._access import Access
@@ -102,10 +102,13 @@ class Buttons(commands.Cog):
             case _:
                 assert_never(act)
 
-    def _check_asker(self, interaction: discord.Interaction[Any], turn: TurnId) -> bool:
-        """Is the turn running? Then only its asker or an admin may go on."""
-        asker = self._turns.asker(turn)
-        if asker not in (None, user_id(interaction.user)) and not self._rules.is_admin(interaction):
+    def _check_asker(
+        self, interaction: discord.Interaction[Any], turn: TurnId, author: UserId | None = None
+    ) -> bool:
+        """Is the turn running? Then only its asker, this author or an admin may go on."""
+        asker, user = self._turns.asker(turn), user_id(interaction.user)
+        may_go_on = asker is None or user in (asker, author)
+        if not may_go_on and not self._rules.is_admin(interaction):
             raise NotPermitted("Only the person who asked, or an admin, may do that.")
         return asker is not None
 
@@ -126,7 +129,8 @@ class Buttons(commands.Cog):
             raise
 
     async def _stop(self, interaction: discord.Interaction[Any], act: Act, turn: TurnId) -> None:
-        if self._check_asker(interaction, turn):
+        # Not how it is answered, which whoever pressed pays for.
+        if self._check_asker(interaction, turn, self._turns.author(turn)):
             self._turns.stop_turn(turn, cancels_load=act is Act.CANCEL)
             # The press is answered without words: the writer shows the end in the reply itself.
             await interaction.response.defer()

@@ -30,7 +30,9 @@ class Running:
     id: TurnId
     place: Place
     user: UserId
-    """Who may stop it: whoever asked or pressed."""
+    """Whoever asked or pressed; may stop it, and choose how it is answered."""
+    author: UserId | None = None
+    """Of the words that are answered, known once it has begun; may stop it as well."""
     override: Override = field(default_factory=Override)
     judge: Judge | None = None
     """Of a question for which ways are offered: whether its words may leave, as of now."""

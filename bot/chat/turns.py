@@ -167,12 +167,12 @@ class Turns:
     # --- what else faces ask ---------------------------------------------------------------
 
     def stop(self, conversation: PlaceId, user: UserId | None = None) -> int:
-        """Stops the running turns of a conversation (of one user); says how many.
+        """Stops the running turns of a conversation (those one user may stop); says how many.
 
         A load that nobody else waits for is ended too.
         """
         running = [self._running[turn] for turn in self.running(conversation)]
-        mine = [turn for turn in running if user in (None, turn.user)]
+        mine = [turn for turn in running if user in (None, turn.user, turn.author)]
         for turn in mine:
             self._cancel_load(turn)
             turn.stop(press="/stop")
@@ -280,6 +280,11 @@ class Turns:
         running = self._running.get(turn)
         return running.user if running is not None else None
 
+    def author(self, turn: TurnId) -> UserId | None:
+        """Whose words a running turn answers, whoever pressed for it."""
+        running = self._running.get(turn)
+        return running.author if running is not None else None
+
     def running(self, conversation: PlaceId | None = None) -> tuple[TurnId, ...]:
         """The turns running in a conversation, or anywhere."""
         turns = self._running.values()
@@ -341,6 +346,7 @@ class Turns:
                     await until_stored.enter_async_context(line)
                     async with self._door:
                         asking, turn = await self._beginnings.begin(request, running.id)
+                    running.author = turn.user
                     last = await self._run(
                         asking, turn, running, emit, request.kind, until_stored.aclose
                     )

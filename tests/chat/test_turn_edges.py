@@ -193,6 +193,7 @@ async def test_of_a_turn_that_does_not_run_there_is_nothing_to_stop_choose_or_kn
         assert not home.turns.stop_turn(gone)
         assert not home.turns.choose(gone, "cloud")
         assert home.turns.asker(gone) is None
+        assert home.turns.author(gone) is None
         with capture_logs() as logs:
             await home.turns.drain(1.0)
         assert logs == [], "nobody is waited for"

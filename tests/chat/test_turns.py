@@ -43,7 +43,7 @@ from bot.domain.events import (
     TurnEvent,
 )
 from bot.domain.hosts import Wish
-from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId
+from bot.domain.ids import HostName, ModelKey, PersonaName, PlaceId, TurnId, UserId
 from bot.fleet.lmstudio import SocketClient
 from bot.fleet.reading import COUNT_S
 from bot.policy.access import EVERY_RIGHT, Rights
@@ -195,6 +195,21 @@ async def test_what_is_taken_back_while_a_question_waits_is_not_sent(tmp_path: P
         sent = [str(one.messages) for one in studio.journal.of(PredictionStarted)[1:]]
         assert len(sent) == 1
         assert "pin" not in sent[0]
+
+
+async def test_whose_question_another_has_answered_again_may_stop_that(tmp_path: Path) -> None:
+    async with house(tmp_path, sim("studio", QWEN)) as home, asyncio.TaskGroup() as tasks:
+        studio, said = home.hosts["studio"], await home.ask("the sky is blue", user=ADA)
+        asked = replace(home.request("", user=BOB, parent=said.turn), kind="retry")
+        turns, here = home.lantern.turns, PLACE.conversation
+        studio.journal.clear()
+        studio.faults.stall_after_tokens(1)
+        again = tasks.create_task(home.play(asked))
+        await studio.journal.wait_for(PredictionStarted)
+        (turn,) = turns.running(here)
+        assert (turns.asker(turn), turns.author(turn)) == (BOB, ADA)
+        assert [turns.stop(here, who) for who in (UserId("discord:eve"), ADA)] == [0, 1]
+        assert isinstance((await again).last, Stopped)
 
 
 async def test_a_question_that_waits_is_asked_without_what_others_took_back(

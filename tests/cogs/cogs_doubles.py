@@ -146,6 +146,7 @@ class ScriptedTurns(Turns):
         self.said: list[tuple[str, object]] = []
         self.showed: list[tuple[TurnId, float]] = []
         self.askers: dict[TurnId, UserId] = {}
+        self.authors: dict[TurnId, UserId] = {}
         self.stored: dict[TurnId, Turn] = {}
         self.store = MemoryTurns(self.stored, self.said)
         self.taken_back = TakenBack()
@@ -202,6 +203,9 @@ class ScriptedTurns(Turns):
 
     def showing(self, turn: TurnId) -> None:
         self.showed.append((turn, asyncio.get_running_loop().time()))
+
+    def author(self, turn: TurnId) -> UserId | None:
+        return self.authors.get(turn)
 
     def asker(self, turn: TurnId) -> UserId | None:
         return self.askers.get(turn)

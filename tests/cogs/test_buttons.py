@@ -30,7 +30,7 @@ from bot.chat.lantern import Lantern
 from bot.domain.chat import Candidate, Receipt, TurnKind
 from bot.domain.errors import NotPermitted, RequestRefused
 from bot.domain.events import Loading, Offered, TextDelta, Way
-from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId
+from bot.domain.ids import PersonaName, PlaceId, ProviderName, TurnId, UserId
 from bot.policy.access import AccessRules
 from bot.policy.pacing import Pacers
 from bot.policy.splitting import LIMIT
@@ -107,6 +107,20 @@ def test_nobody_else_may_unless_they_are_an_admin(act: Act) -> None:
     assert turns.said == []
     assert "Only the person who asked" in said_to(interaction)[0]
     assert pressed(turns, act, user=2, manages=True).response.defer.await_count == 1
+
+
+@pytest.mark.parametrize(
+    ("act", "may"), [(Act.STOP, True), (Act.CANCEL, True), (Act.WARM, False), (Act.CLOUD, False)]
+)
+def test_whose_question_another_had_answered_again_may_stop_that_and_not_choose_its_way(
+    act: Act, may: bool
+) -> None:
+    # "Only the person who asked may stop it" was said to the person who had asked.
+    turns = running()
+    turns.authors[TURN] = UserId("discord:2")
+    interaction = pressed(turns, act, user=2)
+    assert bool(turns.said) is may
+    assert bool(said_to(interaction)) is not may
 
 
 def test_a_stop_left_over_from_a_crash_brings_its_message_in_line() -> None:
