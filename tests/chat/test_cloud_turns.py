@@ -94,11 +94,11 @@ async def book(home: House, user: UserId, micro_usd: int) -> None:
 
 
 def heard(home: House) -> str:
-    """Everything any provider was ever sent."""
+    """Everything any provider was ever sent, but for the hashes of people: some spell "ada"."""
     doubles = home.doubles.values()
     sent = [call.arrival for double in doubles for call in double.journal.calls]
     sent += [arrival for double in doubles for arrival in double.journal.open]
-    return " ".join(str(arrival.payload) for arrival in sent)
+    return " ".join(re.sub(r"\b[0-9a-f]{32}\b", "", str(arrival.payload)) for arrival in sent)
 
 
 def chats(home: House, name: str) -> int:
@@ -295,7 +295,7 @@ async def test_a_refusal_is_shown_and_not_shopped_around(tmp_path: Path) -> None
 
 async def test_people_go_by_a_hash(tmp_path: Path) -> None:
     async with house(tmp_path, providers=cloud(zai="zai")) as home:
-        # Of letters that stand in no hash: one in 150 of them has "ada".
+        # Of letters that stand in no hash, as "ada" does in some.
         await home.ask("hello", user=UserId("discord:grace"))
         sent = home.doubles["zai"].journal.chats()[0].arrival
         assert sent.user
