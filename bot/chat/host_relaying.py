@@ -1,11 +1,13 @@
 """A client's request relayed to a LAN host: a lease, the client's own bytes, the host's own."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from bot.chat.host_serving import STALE, HostServing
 from bot.chat.relayed import Relay
-from bot.domain.chat import Candidate, Endpoint, Route
+from bot.domain.chat import Candidate, Endpoint, Route, Usage
 from bot.domain.errors import FailureKind, Unavailable
 from bot.domain.events import Progress
 from bot.domain.hosts import Instance, Wish
@@ -155,6 +157,7 @@ class HostRelaying:
             endpoint.accepted_models,
             wants_usage=request.wants_usage,
             own_head=sink.own_head,
+            beside_usage=partial(_beside_usage, relay),
             out=sink.straight,
         )
         relay.flight.count = lambda: passing.deltas
@@ -173,6 +176,15 @@ class HostRelaying:
                     relay.last_at = max(relay.last_at, newest_at())
                 relay.deltas = passing.deltas
                 relay.usage = passing.usage
+
+
+def _beside_usage(relay: Relay, usage: Usage, told: Mapping[str, object]) -> Mapping[str, object]:
+    """More fields for the chunk that tells the usage, which ends the answer's words."""
+    now = asyncio.get_running_loop().time()
+    # All of it came in one read.
+    if relay.first_at is None:
+        relay.heard(now)
+    return relay.sink.beside_usage(relay.timing(now), usage, told)
 
 
 def _limit(fields: Mapping[str, object], instance: Instance) -> int:

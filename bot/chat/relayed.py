@@ -10,7 +10,7 @@ from bot.chat.abroad import Abroad
 from bot.chat.choices import Resolved
 from bot.chat.flights import Flight
 from bot.cloud.serve import ProviderTries
-from bot.domain.chat import Candidate, Place, Rejection, Route, TurnRequest, Usage
+from bot.domain.chat import Candidate, Place, Rejection, Route, Timing, TurnRequest, Usage
 from bot.domain.errors import FailureKind, Interrupted, Unavailable
 from bot.domain.events import Delta, Progress, Queued
 from bot.domain.hosts import HostSnapshot
@@ -75,6 +75,18 @@ class Sink(Protocol):
 
     def own_head(self) -> tuple[str, int] | None:
         """Id and time of chunks sent before the host's first; None where none were."""
+        ...
+
+    def beside_usage(
+        self, timing: Timing, usage: Usage, told: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        """More fields for the chunk of a stream that tells its usage.
+
+        Args:
+            timing: Of the answer.
+            usage: As that chunk tells it.
+            told: The chunk's own fields.
+        """
         ...
 
     async def write(self, data: bytes, told: Mapping[str, object] | None = None) -> None:
@@ -161,6 +173,24 @@ class Relay:
         if self.first_at is None:
             self.first_at = now
             self.flight.heard(now)
+
+    def timing(self, last_at: float | None) -> Timing:
+        """Its wait, as it stands now.
+
+        Args:
+            last_at: When the newest piece of the answer came.
+        """
+        first, asked_at = self.first_at, self.sent_at
+        sent_s = 0.0 if asked_at is None else asked_at - self.began_at
+        return Timing(
+            until_asked_s=max(0.0, sent_s - self.queue_s - self.load_s),
+            queue_s=self.queue_s,
+            load_s=self.load_s,
+            first_token_s=first - asked_at if first and asked_at else None,
+            generation_s=last_at - first if first and last_at else 0.0,
+            whole_s=last_at - asked_at if last_at and asked_at and not first else None,
+            total_s=asyncio.get_running_loop().time() - self.began_at,
+        )
 
     async def failed(self, candidate: Candidate, error: Unavailable) -> None:
         """Notes a failure; after the first words it ends the answer: none can be unsent."""

@@ -26,7 +26,6 @@ from bot.domain.chat import (
     Receipt,
     Rejection,
     Route,
-    Timing,
 )
 from bot.domain.errors import (
     BRIEFLY,
@@ -227,26 +226,15 @@ class Relaying:
         What was generated was used, whoever read it to its end.
         """
         request, by, usage = relay.request, relay.flight.by, relay.usage
-        first, last, asked_at = relay.first_at, relay.last_at, relay.sent_at
         if usage.completion_tokens == 0 and relay.deltas:
             usage = replace(usage, completion_tokens=relay.deltas, estimated=True)
-        sent_s = 0.0 if asked_at is None else asked_at - relay.began_at
-        timing = Timing(
-            until_asked_s=max(0.0, sent_s - relay.queue_s - relay.load_s),
-            queue_s=relay.queue_s,
-            load_s=relay.load_s,
-            first_token_s=first - asked_at if first and asked_at else None,
-            generation_s=last - first if first and last else 0.0,
-            whole_s=last - asked_at if last and asked_at and not first else None,
-            total_s=asyncio.get_running_loop().time() - relay.began_at,
-        )
         receipt = Receipt(
             persona=request.resolved.persona.name,
             model=by.model if by else None,
             host=by.host if by else None,
             provider=by.provider if by else None,
             usage=usage,
-            timing=timing,
+            timing=relay.timing(relay.last_at),
             cost_micro_usd=relay.tries.cost_micro_usd,
             is_cost_estimated=relay.tries.is_cost_estimated,
             route=relay.route,

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import cast
 
-from bot.domain.chat import Receipt, Usage
+from bot.domain.chat import Timing, Usage
 from bot.domain.hosts import HostSnapshot, Model
+from bot.domain.ids import ModelKey
 
 
 def usage_object(usage: Usage) -> dict[str, object]:
@@ -18,17 +19,27 @@ def usage_object(usage: Usage) -> dict[str, object]:
 
 
 def statistics(
-    receipt: Receipt, host: HostSnapshot | None, told: Mapping[str, object]
+    key: ModelKey | None,
+    timing: Timing,
+    usage: Usage,
+    host: HostSnapshot | None,
+    told: Mapping[str, object],
 ) -> dict[str, object]:
-    """``stats`` and ``model_info`` as LM Studio's ``/api/v0`` gives them; the host's own win."""
-    timing, usage = receipt.timing, receipt.usage
-    seconds = timing.answer_s
+    """``stats`` and ``model_info`` as LM Studio's ``/api/v0`` gives them; the host's own win.
+
+    Args:
+        key: Of the model that answered.
+        timing: Of its answer, in pieces or as a whole.
+        usage: Of it.
+        host: Who gave it, as it stood when it was asked.
+        told: The host's own fields.
+    """
+    seconds = timing.generation_s or timing.answer_s
     stats: dict[str, object] = {
         "tokens_per_second": round(usage.completion_tokens / seconds, 2) if seconds else None,
         "time_to_first_token": timing.first_token_s,
         "generation_time": seconds,
     }
-    key = receipt.model
     if host is None or key is None:
         return {"stats": stats}
     model = host.models.get(key) or Model(key)

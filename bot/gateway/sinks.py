@@ -12,7 +12,7 @@ from typing import Self
 from aiohttp import web
 
 from bot.chat.relayed import RequestForm
-from bot.domain.chat import Candidate, Receipt, Route
+from bot.domain.chat import Candidate, Receipt, Route, Timing, Usage
 from bot.domain.events import (
     Delta,
     Evicting,
@@ -28,7 +28,7 @@ from bot.domain.hosts import HostSnapshot
 from bot.gateway.errors import Problem
 from bot.gateway.figures import statistics, usage_object
 from bot.gateway.whole import WholeChat
-from bot.inference.wire import as_json
+from bot.inference.wire import extended_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,8 @@ class StreamSink:
         self._state: dict[str, object] = {"state": "waiting"}
         self.route = Route()
         self.candidate: Candidate | None = None
+        self._seen: HostSnapshot | None = None
+        """The host that is asked, as it stood then."""
         self.reply = ""
         """Of a response, the id that its client may go on from."""
         self._is_own = False
@@ -186,12 +188,20 @@ class StreamSink:
     async def begins(self, candidate: Candidate, seen: HostSnapshot | None) -> None:
         """Named in the headers, where they are still to be sent."""
         self.candidate = candidate
+        self._seen = seen
         self._state = {"state": "reading", "host": candidate.where}
 
     def own_head(self) -> tuple[str, int] | None:
         """One stream has one id and one time: ours, where a chunk of ours came first."""
         is_ours = self._has_shown_life and self._form in ("chat", "text")
         return (self._id, self._created) if is_ours else None
+
+    def beside_usage(
+        self, timing: Timing, usage: Usage, told: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        """LM Studio's own statistics."""
+        key = self.candidate.model if self.candidate is not None else None
+        return statistics(key, timing, usage, self._seen, told)
 
     async def write(self, data: bytes, told: Mapping[str, object] | None = None) -> None:
         """Bytes of the answer; headers go out before the first."""
@@ -365,6 +375,12 @@ class WholeSink:
     def own_head(self) -> None:
         """Nothing is sent before the answer."""
 
+    def beside_usage(
+        self, timing: Timing, usage: Usage, told: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        """A whole answer gets its statistics when it is made."""
+        return {}
+
     async def write(self, data: bytes, told: Mapping[str, object] | None = None) -> None:
         """The host's own body."""
         self._body, self._told = data, told or {}
@@ -396,7 +412,8 @@ class WholeSink:
         """The HTTP answer, with LM Studio's own statistics beside OpenAI's fields."""
         body = self._body
         if receipt.host is not None and self._form in ("chat", "text"):
-            body = _with(body, self._told, statistics(receipt, self._seen, self._told))
+            figures = receipt.model, receipt.timing, receipt.usage
+            body = extended_json(body, self._told, statistics(*figures, self._seen, self._told))
         if self._passed is not None and self._passed.has_begun:
             body = self._passed.body()
         elif receipt.provider is not None:
@@ -417,16 +434,6 @@ class WholeSink:
             content_type="application/json",
             headers=route_headers(self.route, self.candidate),
         )
-
-
-def _with(body: bytes, told: Mapping[str, object], more: Mapping[str, object]) -> bytes:
-    """A host's body with more fields behind its own, which stay as it wrote them."""
-    text = body.strip()
-    is_plain = text.startswith(b"{") and text.endswith(b"}")
-    # One that has a field of that name already, or came in UTF-16, is written anew.
-    if not told or not is_plain or not more.keys().isdisjoint(told):
-        return as_json({**told, **more})
-    return b"%b, %b" % (text[:-1], as_json(more)[1:])
 
 
 def state_of(step: Progress) -> dict[str, object]:

@@ -6,7 +6,7 @@ cut a stream of equal chunks). Only the first events and the few that matter are
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from bot.domain.chat import Usage
@@ -17,6 +17,7 @@ from bot.inference.wire import (
     Verdict,
     WireFault,
     count_of,
+    extended_json,
     first_of,
     from_json,
     garbage,
@@ -57,6 +58,10 @@ _CREATED = re.compile(rb'"created": ?\d+')
 _ENDS = (b'"type":"response.completed"', b'"type":"response.incomplete"', b'"type":"message_stop"')
 
 
+def _nothing(usage: Usage, told: Mapping[str, object]) -> Mapping[str, object]:
+    return {}
+
+
 class Passing:
     """Fed the bytes of one event stream, torn anywhere; gives what may be passed on of them.
 
@@ -73,6 +78,7 @@ class Passing:
         *,
         wants_usage: bool = True,
         own_head: Callable[[], tuple[str, int] | None] = lambda: None,
+        beside_usage: Callable[[Usage, Mapping[str, object]], Mapping[str, object]] = _nothing,
         out: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
         """Begin a stream.
@@ -83,12 +89,15 @@ class Passing:
             wants_usage: The client asked for the usage chunk of a chat; else it is kept back.
             own_head: Asked when the first words pass: the id and time it gives stand in place of
                 the host's own, where chunks were sent before, since one stream has one of each.
+            beside_usage: Given the usage that a chunk of a chat tells, and its fields: what else it
+                is to tell.
             out: Takes HTTP's chunks that go straight on, or refuses them.
         """
         self._form: Form = form
         self._accepted = accepted
         self._wants_usage = wants_usage or form in ("responses", "messages")
         self._own_head = own_head
+        self._beside_usage = beside_usage
         self._out = out
         self._id = self._created = b""
         """As the host's first event writes them."""
@@ -276,9 +285,17 @@ class Passing:
             self.is_whole = True
         elif b'"usage"' in block and is_object(usage := (told := _payload(block)).get("usage")):
             self.usage = _usage(usage)
-            if not self._wants_usage and not told.get("choices"):
-                return b""
+            # A chunk of its own, behind all words; in others it may be told again and again.
+            if not told.get("choices"):
+                return self._with_more(block, told) if self._wants_usage else b""
         return block
+
+    def _with_more(self, block: bytes, told: dict[str, object]) -> bytes:
+        more = self._beside_usage(self.usage, told)
+        is_one_line = block.startswith(b"data:") and b"\n" not in block
+        if not more or not is_one_line:
+            return block
+        return b"data: %b" % extended_json(block[len(b"data:") :], told, more)
 
     def _look_into_first(self, block: bytes) -> None:
         """The first event's model and id; an error's own words, wherever it comes."""

@@ -179,6 +179,22 @@ def as_json(told: Mapping[str, object]) -> bytes:
         return json.dumps(told).encode()
 
 
+def extended_json(body: bytes, told: Mapping[str, object], more: Mapping[str, object]) -> bytes:
+    """A host's JSON object with more fields behind its own, which stay as it wrote them.
+
+    Args:
+        body: As it came.
+        told: What it says.
+        more: What is to stand behind it.
+    """
+    text = body.strip()
+    is_plain = text.startswith(b"{") and text.endswith(b"}")
+    # One that has a field of that name already, or came in UTF-16, is written anew.
+    if not told or not is_plain or not more.keys().isdisjoint(told):
+        return as_json({**told, **more})
+    return b"%b, %b" % (text[:-1], as_json(more)[1:])
+
+
 def from_json(text: bytes | bytearray) -> object:
     """What a host's JSON says, in a third of that time.
 

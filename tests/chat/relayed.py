@@ -6,7 +6,7 @@ from bot.chat.abroad import Abroad
 from bot.chat.choices import PLAIN, Resolved
 from bot.chat.relayed import RelayRequest
 from bot.chat.relaying import Relaying
-from bot.domain.chat import Candidate, Message, Place, Receipt, Route
+from bot.domain.chat import Candidate, Message, Place, Receipt, Route, Timing, Usage
 from bot.domain.events import Delta, Progress
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId, UserId
@@ -28,6 +28,11 @@ class DeafSink:
     async def begins(self, candidate: Candidate, seen: HostSnapshot | None) -> None: ...
 
     def own_head(self) -> None: ...
+
+    def beside_usage(
+        self, timing: Timing, usage: Usage, told: Mapping[str, object]
+    ) -> Mapping[str, object]:
+        return {}
 
     def straight(self, chunks: bytes) -> bool:
         return False

@@ -362,6 +362,28 @@ async def test_lm_studios_statistics_stand_beside_a_whole_answer(tmp_path: Path)
             assert whole["usage"]["completion_tokens"] == 9
 
 
+async def test_they_stand_in_the_chunk_of_a_stream_that_tells_its_usage(tmp_path: Path) -> None:
+    host = sim("one", replace(QWEN, architecture="qwen3"), time_scale=0.1, load_bytes_per_s=1e15)
+    async with gate(tmp_path, host) as it:
+        for path, body in (
+            ("/v1/chat/completions", chat(QWEN.key, max_tokens=9)),
+            ("/v1/completions", {"model": QWEN.key, "prompt": "a", "max_tokens": 9}),
+        ):
+            body |= {"stream": True}
+            told = await it.ask(path, body | {"stream_options": {"include_usage": True}})
+            last: Any = told.events[-1]
+            assert last["usage"]["completion_tokens"] == 9
+            assert last["stats"]["tokens_per_second"] > 0
+            assert last["stats"]["time_to_first_token"] > 0
+            assert last["stats"]["generation_time"] > 0
+            assert last["model_info"]["arch"] == "qwen3"
+            assert not any("stats" in event for event in told.events[:-1])
+            # Nobody who did not ask for it has one chunk more.
+            plain = await it.ask(path, body)
+            assert len(plain.events) == len(told.events) - 1
+            assert not any("stats" in event for event in plain.events)
+
+
 async def test_fields_that_nobody_knows_reach_the_host(tmp_path: Path) -> None:
     async with gate(tmp_path, sim("one", QWEN)) as it:
         more: dict[str, Any] = {

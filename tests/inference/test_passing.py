@@ -2,7 +2,7 @@
 
 import json
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import pytest
@@ -87,6 +87,45 @@ def test_nothing_passes_of_another_model(cuts: list[int]) -> None:
     assert passed(passing, torn(b"".join(CHAT), cuts)) == b""
     assert passing.fault is not None
     assert passing.fault.kind is FailureKind.WRONG_MODEL
+
+
+def two_figures(usage: Usage, told: Mapping[str, object]) -> Mapping[str, object]:
+    return {"stats": {"own": 1, "ours": 2}}
+
+
+@given(cuts=st.lists(st.integers(0, 5000), max_size=30), gap=st.sampled_from([b"\n", b"\r\n"]))
+def test_more_stands_behind_the_usage_and_nothing_else_changes(cuts: list[int], gap: bytes) -> None:
+    asked: list[Usage] = []
+
+    def more(usage: Usage, told: Mapping[str, object]) -> Mapping[str, object]:
+        asked.append(usage)
+        return {"stats": {"own": told.get("stats")}}
+
+    data = b"".join(CHAT).replace(b"\n", gap)
+    out = passed(Passing("chat", KEY, beside_usage=more), torn(data, cuts))
+    assert out.replace(b', "stats":{"own":null}}', b"}") == data
+    assert out.count(b'"stats"') == 1
+    assert asked == [Usage(prompt_tokens=7, completion_tokens=2)]
+
+
+@pytest.mark.parametrize(
+    ("wants_usage", "usage"),
+    [(False, USAGE), (True, b"id: 1\n" + USAGE), (True, USAGE.replace(b"data:", b"data:\ndata:"))],
+)
+def test_usage_that_is_kept_back_or_no_one_line_stays_as_it_is(
+    wants_usage: bool, usage: bytes
+) -> None:
+    parts = [*CHAT[:-2], usage, CHAT[-1]]
+    made = Passing("chat", KEY, wants_usage=wants_usage, beside_usage=two_figures)
+    assert passed(made, parts) == b"".join(p for p in parts if wants_usage or p is not usage)
+
+
+def test_more_is_said_once_where_the_host_says_it_too() -> None:
+    told = USAGE.replace(b"}}", b'}, "stats": {"own": 1}}')
+    made = Passing("chat", KEY, beside_usage=two_figures)
+    out = passed(made, [*CHAT[:2], told, CHAT[-1]])
+    assert out.count(b'"stats"') == 1
+    assert b'"ours":2' in out
 
 
 def test_one_stream_has_one_id() -> None:
