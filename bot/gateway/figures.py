@@ -34,11 +34,11 @@ def statistics(
         host: Who gave it, as it stood when it was asked.
         told: The host's own fields.
     """
-    seconds = timing.generation_s or timing.answer_s
+    first_s, seconds = timing.first_token_s, timing.generation_s or timing.answer_s
     stats: dict[str, object] = {
         "tokens_per_second": round(usage.completion_tokens / seconds, 2) if seconds else None,
-        "time_to_first_token": timing.first_token_s,
-        "generation_time": seconds,
+        "time_to_first_token": None if first_s is None else round(first_s, 4),
+        "generation_time": round(seconds, 4),
     }
     if host is None or key is None:
         return {"stats": stats}
