@@ -117,7 +117,7 @@ def left_words(step: Loading) -> list[str]:
         so_far = seconds_text(step.elapsed_s)
         if step.stands_s is not None:
             return [f"another Lantern stands still in its load ({so_far})"]
-        return [f"another Lantern loads first ({so_far})"]
+        return [f"an earlier load ends first ({so_far})"]
     left, usual = step.seconds_left, step.usual_s
     # `100% · 0.0 s left` says nothing twice.
     words = [f"{seconds_text(left)} left"] if left and left >= 0.1 else []

@@ -136,7 +136,7 @@ class LoadInFlight:
     is_stopping: bool = False
     """It was told to end: it serves nobody any more."""
     is_held: bool = False
-    """It has not begun: another Lantern on this database loads there first."""
+    """It has not begun: a load begun before is waited for, another Lantern's or a lost one."""
 
 
 @value
@@ -404,6 +404,8 @@ class LoadBegun:
     """As in ``LoadOrder``: by it the instance is told from others' afterwards."""
     idle_ttl_s: float | None
     is_over: bool = False
+    age_s: float = 0.0
+    """How long ago that was, when it is read again."""
 
 
 @value

@@ -56,7 +56,7 @@ from bot.fleet.progress import HeldLoad, loading_news
 from bot.fleet.queue import Ticket
 from bot.fleet.reading import HostReader, hangs_text
 from bot.fleet.remembered import Remembered
-from bot.fleet.residents import reference_of
+from bot.fleet.residents import LostLoad, reference_of
 from bot.fleet.rules import LEAST_TIMER_S, FleetRules, SoleLoad
 from bot.fleet.scheduler import Scheduler
 from bot.fleet.speeds import History
@@ -163,7 +163,8 @@ class Host:
                 self.drain(self._remembered.drain)
             # The host may have gone on with them while no Lantern was there.
             self._scheduler.residents.lost += [
-                (order, self._now()) for order in self._remembered.begun
+                LostLoad(order, self._now() - age_s, may_go_on=True)
+                for order, age_s in self._remembered.begun
             ]
             while True:
                 try:
@@ -532,6 +533,10 @@ class Host:
         Of its load nothing is known here but what is in memory afterwards: reckoned with what was
         known before, its model was too large beside itself, or loaded twice.
         """
+        if await self._awaited_lost(order, known, stop):
+            with self._sole_load(self._config.address):
+                yield True
+            return
         held: HeldLoad | None = None
         look_at = self._now() + SOLE_LOOK_S
         while True:
@@ -554,6 +559,28 @@ class Host:
                 if await self._is_news(order, known):
                     yield True
                     return
+
+    async def _awaited_lost(
+        self, order: LoadOrder, known: Collection[InstanceRef], stop: Stop
+    ) -> bool:
+        """Waits while the host may go on with the same load, lost from sight; was there one?
+
+        By a line that broke, or a Lantern that was killed in it: whoever asked again had the model
+        loaded once more beside it, or was told that there is no room.
+        """
+        name, key = self._config.name, order.model_key
+        if self._now() >= self._scheduler.lost_until(key):
+            return False
+        _log.info("waits for a load that was lost from sight", host=name, model=key)
+        look_at = self._now()
+        while self._now() < self._scheduler.lost_until(key) and not stop.is_asked:
+            if self._now() >= look_at:
+                look_at = self._now() + SOLE_LOOK_S
+                self.feed(Scheduler.on_load_held, is_held=True, told_at=self._now())
+                if await self._is_news(order, known):
+                    return True
+            await asyncio.sleep(SOLE_EVERY_S)
+        return True
 
     def _is_waited_out(self, held: HeldLoad, holder: LoadHolder | None) -> bool:
         """Is another process's load waited for no longer, though it still holds the host?"""
@@ -616,7 +643,14 @@ class Host:
             self._tell_of_load()
             # Not waited for: a slow disk would hold every load up for a death that seldom comes.
             self._start(self._begins(order, is_over=False))
-            return await client.load(order, heard, stop)
+            try:
+                return await client.load(order, heard, stop)
+            except asyncio.CancelledError:
+                # The host was told to stop: the next Lantern has nothing to wait for.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(OWNED_WITHIN_S):
+                        await self._begins(order, is_over=True)
+                raise
 
     async def _begins(self, order: LoadOrder, *, is_over: bool) -> None:
         # Without a TTL of ours nothing would tell it from a load by hand afterwards.

@@ -18,6 +18,12 @@ LATE, LEAST_LATE_S = 1.5, 1.0
 """A load of so many times its usual length, and so many seconds beyond it, is told to be late."""
 
 
+def latest_s(usual_s: float) -> float:
+    """How long a load may take until it is late."""
+    # Of a tiny model, which takes a tenth of a second, each bar was called longer than usual.
+    return max(LATE * usual_s, usual_s + LEAST_LATE_S)
+
+
 @dataclass(slots=True)
 class HeldLoad:
     """The load of another process at a host, as one that waits for it sees it.
@@ -69,7 +75,7 @@ def stuck_text(step: Loading) -> str:
     """Why nobody waits for a load any longer."""
     # "Studio is busy" was said of a machine that hung.
     if step.is_held:
-        return f"Another Lantern loads on {step.host} first."
+        return f"An earlier load on {step.host} is not over."
     return f"{step.host} stands still at {step.fraction:.0%} of its load."
 
 
@@ -95,8 +101,7 @@ def loading_news(host: HostName, load: LoadInFlight, now: float) -> Loading:
         # In whole seconds, as often as whoever waits is told.
         left_s, stands_s = None, float(math.floor(silent_s))
     whole_s = elapsed_s + (left_s or 0.0)
-    # Of a tiny model, which takes a tenth of a second, each bar was called longer than usual.
-    is_late = usual_s is not None and whole_s > max(LATE * usual_s, usual_s + LEAST_LATE_S)
+    is_late = usual_s is not None and whole_s > latest_s(usual_s)
     key, stands = load.model_key, stands_s
     told = Loading(host, key, load.fraction, left_s, elapsed_s, waiters, stands_s=stands)
     return replace(told, usual_s=usual_s) if is_late else told

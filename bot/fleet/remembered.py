@@ -27,11 +27,15 @@ class Remembered:
         self.drain = next((drain for drain in known.drains if drain.host == host), None)
         """As the last Lantern left it."""
         self.begun = [
-            LoadOrder(load.model_key, "llm", LoadSettings(), load.ttl_s, load.idle_ttl_s)
+            (
+                LoadOrder(load.model_key, "llm", LoadSettings(), load.ttl_s, load.idle_ttl_s),
+                load.age_s,
+            )
             for load in known.begun
             if load.host == host
         ]
-        """Loads that the host may have gone on with while no Lantern was there."""
+        """Loads that the host may have gone on with while no Lantern was there, and how long ago
+        each was begun."""
         self.noted = recorder.noted
         """Tells the recorder what only statistics are made of."""
 

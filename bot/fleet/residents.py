@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableSequence
 from dataclasses import dataclass, field, replace
 from statistics import median
+from typing import NamedTuple
 
 from bot.domain.errors import UnknownName
 from bot.domain.events import FleetEvent, UnloadCause
@@ -29,6 +30,15 @@ NAMED = "name:"
 def reference_of(instance: Instance) -> InstanceRef:
     """What one load of one model is known by: the host's own word, else made up from its name."""
     return instance.reference or InstanceRef(f"{NAMED}{instance.identifier}")
+
+
+class LostLoad(NamedTuple):
+    """A load that was lost from sight before its end."""
+
+    order: LoadOrder
+    began_at: float
+    may_go_on: bool = False
+    """Was nothing lost but who waited for it, so that its host goes on with it?"""
 
 
 @dataclass(slots=True)
@@ -127,7 +137,7 @@ class Residents:
         """What is on its way out included."""
         self.held: dict[Ticket, Resident] = {}
         """By whom; also what left memory under its holder."""
-        self.lost: list[tuple[LoadOrder, float]] = []
+        self.lost: list[LostLoad] = []
         """Loads of ours whose connection broke, and when they began: what one of them makes is ours
         when it appears, for the host may go on with it."""
         self._vanished: list[Resident] = []
@@ -269,20 +279,24 @@ class Residents:
             del self._own[reference]
         return claimed, gone, missing
 
+    def went_away(self) -> None:
+        """The host's LM Studio is not there, and with it no load that went on."""
+        self.lost = [lost._replace(may_go_on=False) for lost in self.lost]
+
     def _claimed(self, there: Mapping[InstanceRef, Instance], now: float) -> list[OwnInstance]:
         """What is ours and was not known by its reference yet.
 
         A lost load is claimed only on proof: an instance not listed before, of that model, with the
         very TTL it was ordered with. Others on the LAN load the same models under the same names.
         """
-        self.lost = [lost for lost in self.lost if now - lost[1] < LOST_S]
+        self.lost = [lost for lost in self.lost if now - lost.began_at < LOST_S]
         claimed: list[OwnInstance] = []
         for reference, instance in there.items():
             if instance.reference is None or reference in self._own:
                 continue
             own, identifier = self._record_for(instance), instance.identifier
             for lost in self.lost if own is None and reference not in self.all else ():
-                order, key = lost[0], instance.model_key
+                order, key = lost.order, instance.model_key
                 if (order.model_key, order.ttl_s) == (key, instance.net_ttl_s):
                     own = OwnInstance(self._host, reference, identifier, key, order.idle_ttl_s)
                     self.lost.remove(lost)

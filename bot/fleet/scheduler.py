@@ -19,7 +19,7 @@ The tree; each number stands again where its step is taken.
    as soon as nobody uses it.
 2. The load under way will serve them: they join it, hear of it, and nothing else is decided.
 3. Every event decides everything anew from here, but for those that free nothing: an asker joins a
-   load or leaves one, a load makes progress or waits for another Lantern's, an answer begins or was
+   load or leaves one, a load makes progress or waits for another's end, an answer begins or was
    measured, a probe is sought, an admin's order forgives a failed load. Free slots are granted,
    user by user.
    Once those who wait for a load have waited together as long as a swap costs, beside what it would
@@ -93,11 +93,12 @@ from bot.fleet.health import HostHealth
 from bot.fleet.progress import (
     Load,
     at_rest_in_s,
+    latest_s,
     loading_news,
     stuck_text,
 )
 from bot.fleet.queue import Queue, Ticket, Waiter, counted
-from bot.fleet.residents import NAMED, SPARED_S, Resident, Residents, reference_of
+from bot.fleet.residents import NAMED, SPARED_S, LostLoad, Resident, Residents, reference_of
 from bot.fleet.speeds import History
 from bot.policy.breaker import Breaker
 from bot.policy.deadlines import WORDLESS_S
@@ -127,6 +128,8 @@ KEPT_BESIDE = (
 )
 MOST_LOADS = 3
 """Loads begun for one wish: the first, one after an eviction, one with a larger context."""
+UNMEASURED_LOST_S = 60.0
+"""How long a load lost from sight may go on, of a model whose loads nobody measured."""
 PULSE_S = 1.0
 """How often it decides anew while anybody waits, whatever else happens."""
 LOST = frozenset(
@@ -254,6 +257,12 @@ class Scheduler:
     def is_at_work(self) -> bool:
         """Is a load under way or an instance in use?"""
         return self.load is not None or bool(self.residents.held)
+
+    def lost_until(self, key: ModelKey) -> float:
+        """Until when a host may go on with a load of a model lost from sight; 0.0: with none."""
+        there = (lost for lost in self.residents.lost if lost.may_go_on)
+        began = [lost.began_at for lost in there if lost.order.model_key == key]
+        return max(began) + self._lost_s(key) if began else 0.0
 
     def due_at(self) -> float:
         """When ``on_tick`` is due, since time alone changes something; infinity for never.
@@ -670,6 +679,8 @@ class Scheduler:
             # there has its own deadlines, and their failure is reported.
             self.health.missed(now, reason, silent_since)
             return self._decide(now)
+        if kind is FailureKind.CONNECT:
+            self.residents.went_away()
         self._out.extend(self.health.failed(now, reason, kind))
         return self._decide(now)
 
@@ -706,7 +717,7 @@ class Scheduler:
         Args:
             now: As ever.
             is_held: Which of the two.
-            told_at: When that one last gave a sign of life.
+            told_at: When that one last gave a sign of life; one lost from sight always does.
         """
         load = self.load
         if load is not None:
@@ -780,12 +791,14 @@ class Scheduler:
             self._see(listed, now)
         if load is None:
             return self._decide(now)
-        key, is_lost = load.order.model_key, kind in LOST
+        key, is_lost, waits_on = load.order.model_key, kind in LOST, False
         self._out.append(FleetEvent("load failed", self.config.name, key, reason))
         if is_lost and own is None and load.order.ttl_s is not None:
             # The host may finish it all the same, with nobody there. Without a TTL of ours nothing
             # would tell it from a load by hand.
-            self.residents.lost.append((load.order, load.started_at))
+            may_go_on = kind is FailureKind.CUT
+            waits_on = may_go_on and not self.lost_until(key)
+            self.residents.lost.append(LostLoad(load.order, load.started_at, may_go_on))
         if load.is_stopping:
             return self._decide(now)
         # Where nothing of ours is in memory, one more cannot leave, and the refusal is final.
@@ -799,7 +812,9 @@ class Scheduler:
         is_last = limits is not None and limits.is_retried and not will_rest(beside, now)
         if is_lost:
             self._out.extend(self.health.doubted(now, reason))
-            self._refuse(joined, reason, kind)
+            # Where the line alone broke the host goes on, and the next probe finds it. Refused,
+            # they came again while it did, and were told that there is no room, or had it twice.
+            self._refuse([] if waits_on else joined, reason, kind)
         elif is_memory and may_evict and not is_last:
             self._capacity.tries(key, refusal=reason)
         else:
@@ -998,6 +1013,12 @@ class Scheduler:
 
     def _load_s(self, key: ModelKey) -> float:
         return self._history.load_s(key, self._models.get(key))[0]
+
+    def _lost_s(self, key: ModelKey) -> float:
+        seconds, basis = self._history.load_s(key, self._models.get(key))
+        # Of what was never measured a guess would be over too soon, and the model loaded twice.
+        is_known = basis in ("measured", "by size")
+        return latest_s(seconds) if is_known else max(UNMEASURED_LOST_S, latest_s(seconds))
 
     def _without_instance(self, key: ModelKey) -> list[Waiter]:
         """Those who need a model that nothing in memory serves."""

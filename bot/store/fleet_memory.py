@@ -177,6 +177,7 @@ class FleetStore:
                         ModelKey(row["model_key"]),
                         row["ttl_s"],
                         row["idle_ttl_s"],
+                        age_s=max(0, now_ms - row["at_ms"]) / 1000,
                     )
                     for row in connection.execute(_BEGUN, (now_ms - BEGUN_MS,))
                 ),
@@ -227,6 +228,7 @@ class FleetStore:
     async def load_begun(self, load: LoadBegun) -> None:
         """Remember that a load is under way, or that it is no more."""
         columns = asdict(load)
+        del columns["age_s"]
         if columns.pop("is_over"):
             await self.database.execute(_OVER, (load.host, load.model_key))
             return

@@ -689,7 +689,7 @@ def test_a_load_that_another_lantern_holds_up_is_left_as_one_that_stands_and_not
     lab = Lab(steps=[(1.0, replace(held, elapsed_s=LEAST_PAUSE_S - 1))])
     play(leased(lab, is_last=False, route=Route((HERE, CLOUD))))
     lab = Lab(steps=[(1.0, held)])
-    with pytest.raises(Unavailable, match="Another Lantern loads on studio first") as raised:
+    with pytest.raises(Unavailable, match="An earlier load on studio is not over") as raised:
         play(leased(lab, is_last=False, route=Route((HERE, CLOUD))))
     assert (raised.value.kind, raised.value.brief) == (FailureKind.BUSY, "")
 

@@ -1,5 +1,6 @@
 """Choosing a model, a provider or a persona: what is refused, who answers, and the way back."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from bot.domain.ids import HostName, PersonaName, PlaceId, ProviderName, UserId
 from bot.policy.access import EVERY_RIGHT, Rights
 from bot.policy.choice import Scope
 from bot.policy.personas import Editor
+from bot.sim.journal import LoadStarted
 from cogs._autocomplete import answering_choices
 
 ELSEWHERE = replace(PLACE, channel=PlaceId("discord:2"))
@@ -112,8 +114,13 @@ async def test_a_host_lost_during_a_choice_s_load_is_not_said_to_have_left_a_que
 ) -> None:
     providers = cloud(zai="zai")
     async with house(tmp_path, sim("studio", QWEN), providers=providers, personas=MODELS) as home:
-        home.hosts["studio"].faults.drop_mid_load()
-        said = readiness_text(await warmed(home, QWEN.key))
+        studio = home.hosts["studio"]
+        studio.faults.stall_load()
+        async with asyncio.TaskGroup() as tasks:
+            chosen = tasks.create_task(warmed(home, QWEN.key))
+            await studio.journal.wait_for(LoadStarted)
+            await studio.stop()
+        said = readiness_text(chosen.result())
         assert said.startswith(f"⚠ Until `{QWEN.key}` can be loaded, ☁ zai answers here: studio ")
         assert asked(home) == 0
 

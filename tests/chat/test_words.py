@@ -184,7 +184,7 @@ def test_a_bar_is_always_as_wide_as_asked(fraction: float) -> None:
         (Loading(STUDIO, QWEN, 0.0, None, 75.0, usual_s=15.0), ["0% · longer than usual (~15 s)"]),
         (
             Loading(STUDIO, QWEN, 0.0, None, 9.0, is_held=True),
-            ["0% · another Lantern loads first (9.0 s)"],
+            ["0% · an earlier load ends first (9.0 s)"],
         ),
         (
             Loading(STUDIO, QWEN, 0.0, None, 9.0, is_held=True, stands_s=6.0),

@@ -417,22 +417,47 @@ async def test_a_host_killed_while_loading_is_told_and_found_again() -> None:
         assert bench.host().load is None
 
 
-@pytest.mark.slow
-async def test_a_connection_cut_in_the_middle_of_a_load_is_told_and_rebuilt() -> None:
-    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+@pytest.mark.parametrize("memory_gb", [6, 24])
+async def test_a_line_that_breaks_in_a_load_costs_nobody_their_answer(
+    monkeypatch: pytest.MonkeyPatch, memory_gb: int
+) -> None:
+    # The host went on with it. Whoever waited was refused; who asked again meanwhile was told that
+    # there is no room, and never to come again, or had the model loaded once more beside it.
+    monkeypatch.setattr("bot.fleet.host.SOLE_EVERY_S", 0.001)
+    monkeypatch.setattr("bot.fleet.host.SOLE_LOOK_S", 0.001)
+    sim = SimHost(sim_config(memory_bytes=memory_gb * GB))
+    async with sim, fleet_over(sim) as bench:
         sim.faults.stall_load()
         sim.faults.drop_mid_load(0.2)
-        with pytest.raises(HostUnreachable):
-            await bench.use()
-        await bench.until_up()
-        assert (await bench.use(TWO))[0].identifier == TWO
-        assert not [load for load in sim.journal.of(journal.LoadFinished) if load.key == ONE]
+        async with asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(bench.use())
+            await bench.until(lambda host: host.load is not None and host.load.is_held)
+            second = tasks.create_task(bench.use())
+            await bench.until(lambda host: host.waiting == {ONE: 2})
+            sim.faults.clear()
+        for asked in (first, second):
+            instance, _ = asked.result()
+            assert instance.own, "what the host finished alone is still ours to evict"
+            assert instance.reference in bench.kept.own
+        assert [started.key for started in sim.journal.of(journal.LoadStarted)] == [ONE]
+
+
+async def test_a_load_whose_line_broke_is_not_waited_for_at_a_host_that_is_gone() -> None:
+    async with SimHost(sim_config()) as sim, fleet_over(sim) as bench:
+        sim.faults.stall_load()
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
+            await anext(lease)
+            await sim.journal.wait_for(journal.LoadStarted)
+            # Its line breaks, and nobody answers the next probe.
+            await sim.stop()
+            with pytest.raises(HostUnreachable):
+                async for _ in lease:
+                    pass
         sim.faults.clear()
-        await sim.journal.wait_for(journal.LoadFinished, lambda load: load.key == ONE)
+        await sim.start()
         await bench.fleet.host(H).probe()
-        lost = next(i for i in bench.host().instances if i.model_key == ONE)
-        assert lost.own, "what the host finished alone is still ours to evict"
-        assert lost.reference in bench.kept.own
+        assert (await bench.use())[0].own
+        assert len(sim.journal.of(journal.LoadStarted)) == 2
 
 
 async def test_leaving_the_fleet_in_the_middle_of_a_load_stops_it_at_the_host() -> None:
@@ -443,6 +468,8 @@ async def test_leaving_the_fleet_in_the_middle_of_a_load_stops_it_at_the_host() 
             await sim.journal.wait_for(journal.LoadStarted)
         await sim.journal.wait_for(journal.LoadCancelled)
         assert sim.resident == ()
+        # Or the next Lantern waited for it.
+        assert bench.kept.begun[-1].is_over
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from clocks import LoopClock
+from failures import fails
 from fleet_bench import GUARD_S, ONE, TWO, H, Kept, a_wish, fleet_over, sim_config
 
 from bot.domain.errors import (
@@ -14,7 +15,7 @@ from bot.domain.errors import (
     Unavailable,
     UnknownName,
 )
-from bot.domain.events import FleetEvent
+from bot.domain.events import FleetEvent, Loading
 from bot.domain.hosts import Drain, FleetMemory, Instance, LoadBegun, OwnInstance, Speed
 from bot.domain.ids import HostName, InstanceId, ModelKey
 from bot.fleet import host as host_module
@@ -335,6 +336,56 @@ async def test_what_a_killed_lantern_was_loading_is_ours_again_after_the_restart
         (ours,) = (i for i in bench.host().instances if i.own)
         assert (ours.model_key, ours.idle_ttl_s) == (ONE, 617.0)
         await bench.kept.until(lambda own: len(own) == 1)
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.fleet.host.SOLE_EVERY_S", 0.001)
+    monkeypatch.setattr("bot.fleet.host.SOLE_LOOK_S", 0.001)
+
+
+@pytest.mark.usefixtures("quick_looks")
+async def test_whoever_asks_after_a_kill_in_a_load_waits_for_that_load() -> None:
+    # The model was loaded once more beside it, and stood in memory twice.
+    begun = LoadBegun(H, ONE, ttl_s=1234, idle_ttl_s=617.0, age_s=20.0)
+    memory = FleetMemory(begun=(begun,))
+    async with SimHost(sim_config()) as sim, fleet_over(sim, memory=memory) as bench:
+        async with asyncio.TaskGroup() as tasks:
+            asked = tasks.create_task(bench.use())
+            await bench.until(lambda host: host.load is not None and host.load.is_held)
+            await sim.preload(ONE, ttl_s=1234)
+        instance, steps = asked.result()
+        assert instance.own
+        assert [step.is_held for step in steps if isinstance(step, Loading)][-1]
+        assert len(sim.resident) == 1
+
+
+@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.parametrize("age_s", [59.95, 60.0, 899.0])
+async def test_a_load_that_went_with_a_kill_is_not_waited_for_beyond_its_time(age_s: float) -> None:
+    begun = LoadBegun(H, ONE, ttl_s=1234, idle_ttl_s=617.0, age_s=age_s)
+    memory = FleetMemory(begun=(begun,))
+    async with SimHost(sim_config()) as sim, fleet_over(sim, memory=memory) as bench:
+        instance, _ = await bench.use()
+        assert instance.own
+        assert [started.key for started in sim.journal.of(journal.LoadStarted)] == [ONE]
+
+
+@pytest.mark.usefixtures("quick_looks")
+async def test_a_wait_for_a_lost_load_is_cancelled_at_once_and_holds_up_no_other_model() -> None:
+    begun = LoadBegun(H, ONE, ttl_s=1234, idle_ttl_s=617.0)
+    memory = FleetMemory(begun=(begun,))
+    async with SimHost(sim_config()) as sim, fleet_over(sim, memory=memory) as bench:
+        assert (await bench.use(TWO))[0].identifier == TWO
+        async with bench.fleet.host(H).lease(a_wish()) as lease:
+            await anext(lease)
+            await bench.until(lambda host: host.load is not None and host.load.is_held)
+            assert bench.fleet.host(H).cancel_load(ONE)
+            with fails(FailureKind.CANCELLED):
+                async for _ in lease:
+                    pass
+        await bench.until(lambda host: host.load is None)
+        assert [started.key for started in sim.journal.of(journal.LoadStarted)] == [TWO]
 
 
 async def test_a_load_is_noted_before_its_command_and_struck_out_after_it() -> None:

@@ -9,7 +9,7 @@ from bot.domain.hosts import Instance, LoadOrder, Model, OwnInstance
 from bot.domain.ids import HostName, InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.queue import Ticket
-from bot.fleet.residents import FRESH_S, LOST_S, NAMED, Residents
+from bot.fleet.residents import FRESH_S, LOST_S, NAMED, LostLoad, Residents
 
 H = HostName("studio")
 ONE, TWO = ModelKey("one"), ModelKey("two")
@@ -192,7 +192,7 @@ def test_a_list_without_references_proves_no_referenced_one_gone() -> None:
 def test_what_one_lost_load_made_is_ours_and_no_more_than_that() -> None:
     residents = Residents(H, ())
     residents.see([instance("old", "r0", net=120)], 0.0, None)
-    residents.lost = [(order(), 0.0)]
+    residents.lost = [LostLoad(order(), 0.0)]
     listed = [
         instance("old", "r0", net=120),
         instance("two", "r2", key=TWO, net=120),
@@ -209,24 +209,24 @@ def test_what_one_lost_load_made_is_ours_and_no_more_than_that() -> None:
 
 def test_each_of_two_lost_loads_may_still_end() -> None:
     residents = Residents(H, ())
-    residents.lost = [(order(60), 0.0), (order(120), 0.0)]
+    residents.lost = [LostLoad(order(60), 0.0), LostLoad(order(120), 0.0)]
     claimed, _, _ = residents.see([instance(net=120)], 10.0, None)
     assert [c.reference for c in claimed] == ["r1"]
-    assert residents.lost == [(order(60), 0.0)]
+    assert residents.lost == [LostLoad(order(60), 0.0)]
 
 
 def test_a_lost_load_is_given_up_to_the_second() -> None:
     residents = Residents(H, ())
-    residents.lost = [(order(), 5.0), (order(), 6.0)]
+    residents.lost = [LostLoad(order(), 5.0), LostLoad(order(), 6.0)]
     residents.see([], LOST_S + 5.0, None)
-    assert residents.lost == [(order(), 6.0)]
+    assert residents.lost == [LostLoad(order(), 6.0)]
 
 
 def test_what_is_known_as_ours_uses_up_no_lost_load() -> None:
     residents = Residents(H, [own()])
-    residents.lost = [(order(), 0.0)]
+    residents.lost = [LostLoad(order(), 0.0)]
     assert residents.see([instance(net=120)], 10.0, None)[0] == []
-    assert residents.lost == [(order(), 0.0)]
+    assert residents.lost == [LostLoad(order(), 0.0)]
 
 
 def test_a_record_told_later_is_the_truth_of_what_was_seen_before() -> None:

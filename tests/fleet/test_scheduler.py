@@ -8,7 +8,7 @@ from scheduler_playbook import GB, HOST, Playbook, model, unsized, up_with
 
 from bot.domain.errors import FailureKind, NotPermitted, UnknownName
 from bot.domain.events import Evicting, FleetEvent, Loading, Queued
-from bot.domain.hosts import HostConfig, OwnInstance, Purpose, Report, SpeedRecord
+from bot.domain.hosts import HostConfig, OwnInstance, Purpose, Report, Speed, SpeedRecord
 from bot.domain.ids import InstanceId, InstanceRef, ModelKey
 from bot.domain.personas import LoadSettings
 from bot.fleet.capacity import REFUSED_S
@@ -16,7 +16,7 @@ from bot.fleet.demand import Demands
 from bot.fleet.effects import Grant, StartUnload
 from bot.fleet.queue import Ticket
 from bot.fleet.residents import reference_of
-from bot.fleet.scheduler import PULSE_S, Scheduler
+from bot.fleet.scheduler import PULSE_S, UNMEASURED_LOST_S, Scheduler
 from bot.fleet.speeds import History
 from bot.policy.placement import CANNOT_LOAD
 
@@ -220,7 +220,7 @@ def test_what_was_cancelled_or_lost_with_its_host_is_no_failed_load() -> None:
     play.cancel("one")
     play.load_breaks("cancelled", FailureKind.CANCELLED)
     assert play.ask("bob", "one") == ["load one"]
-    play.load_breaks("cut", FailureKind.CUT)
+    play.load_breaks("silent", FailureKind.TIMEOUT)
     play.up()
     assert play.ask("eve", "one") == ["load one"]
 
@@ -1324,9 +1324,39 @@ def test_a_host_lost_during_a_load_is_out_until_probed() -> None:
     play = up_with("one", "two")
     play.ask("ada", "one")
     play.ask("bob", "two")
-    assert play.load_breaks("cut", FailureKind.CUT) == ["refuse ada HostUnreachable"]
+    assert play.load_breaks("silent", FailureKind.TIMEOUT) == ["refuse ada HostUnreachable"]
     assert play.scheduler.snapshot().state == "down"
     assert play.up() == ["load two"]
+
+
+def test_who_waits_for_a_load_whose_line_broke_waits_on_while_the_host_may_go_on_with_it() -> None:
+    play = up_with("one", "two")
+    play.ask("ada", "one", ttl=60)
+    play.ask("bob", "two")
+    assert play.load_breaks("cut", FailureKind.CUT) == []
+    assert play.scheduler.snapshot().state == "down"
+    # Its driver looks whether it comes before it commands another.
+    assert play.up() == ["load one"]
+    assert play.scheduler.lost_until(ONE) == play.now + UNMEASURED_LOST_S
+    assert play.scheduler.lost_until(TWO) == 0.0
+    # One that breaks time and again is no reason to wait for ever.
+    assert play.load_breaks("cut", FailureKind.CUT) == ["refuse ada HostUnreachable"]
+
+
+def test_with_a_host_that_went_away_its_load_went() -> None:
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    play.load_breaks("cut", FailureKind.CUT)
+    assert play.down() == ["refuse ada HostUnreachable"]
+    play.up()
+    assert play.scheduler.lost_until(ONE) == 0.0
+
+
+def test_a_measured_load_that_was_lost_is_waited_for_as_long_as_one_that_is_late() -> None:
+    play = up_with("one", speeds={ONE: Speed(load_s=30.0)})
+    play.ask("ada", "one", ttl=60)
+    play.after(10).load_breaks("cut", FailureKind.CUT)
+    assert play.scheduler.lost_until(ONE) == play.now - 10 + 45.0
 
 
 def test_a_failed_request_takes_the_host_out_until_the_next_probe() -> None:

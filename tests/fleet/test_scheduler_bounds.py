@@ -823,7 +823,7 @@ def test_what_is_held_by_another_lantern_is_so_called_by_who_waited_as_long_as_t
     play.ask("ada", "one", wait=30)
     play.scheduler.on_load_held(play.now, is_held=True, told_at=play.now)
     assert play.after(30).tick() == ["refuse ada busy"]
-    assert str(play.refused["ada"]) == "Another Lantern loads on studio first."
+    assert str(play.refused["ada"]) == "An earlier load on studio is not over."
 
 
 def test_a_load_that_gets_on_is_waited_for_to_its_end() -> None:

@@ -339,7 +339,7 @@ class TestSpeeds:
         await fleet.load_begun(replace(begun, host=HostName("attic")))
         await fleet.load_begun(replace(begun, host=HostName("attic"), is_over=True))
         clock.advance(899.0)
-        assert (await fleet.remembered()).begun == (begun,)
+        assert (await fleet.remembered()).begun == (replace(begun, age_s=899.0),)
         clock.advance(1.0)
         assert (await fleet.remembered()).begun == ()
 

@@ -328,7 +328,7 @@ def test_why_a_load_stands_is_read_in_a_narrow_terminal(width: int) -> None:
     held = Loading(HostName("127.0.0.1:1234"), key, 0.0, None, 12.0, is_held=True)
     steps.show(held)
     steps.close()
-    assert "another Lantern loads first (12 s)" in out.getvalue()
+    assert "an earlier load ends first (12 s)" in out.getvalue()
 
 
 def test_an_answer_that_ends_its_line_itself_is_followed_by_the_blank_line_asked_for() -> None:
