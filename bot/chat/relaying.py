@@ -38,7 +38,7 @@ from bot.fleet.fleet import Fleet
 from bot.fleet.lease import Elsewhere
 from bot.inference.streams import Inference
 from bot.policy.budget import OVER_BUDGET
-from bot.policy.fitness import is_too_old
+from bot.policy.fitness import is_too_old, may_come
 from bot.policy.keys import may_ask_for
 from bot.policy.privacy import CloudConsent, Consent, LocalOnly
 
@@ -145,7 +145,10 @@ class Relaying:
             if served is None:
                 soonest = next(iter(routed()[0].candidates), None)
                 kept_here = consent.reason if isinstance(consent, LocalOnly) else ""
-                raise nobody(relay, soonest, kept_here)
+                comes = partial(
+                    may_come, self._fleet.snapshot(), request.resolved.models, request.path
+                )
+                raise nobody(relay, soonest, kept_here, comes=comes)
         finally:
             whole = self._settled(relay)
         if relay.lease is not None:
@@ -291,10 +294,15 @@ def nobody(
     relay: Relay,
     soonest: Candidate | None,
     kept_here: str = "",
+    comes: Callable[[int], bool] = lambda _: False,
 ) -> NoCandidates:
     """Nobody could answer: what was tried and what was not, in words for people; when to return.
 
-    ``kept_here`` is why no provider may be asked, where none may.
+    Args:
+        relay: What was tried.
+        soonest: Who could answer first by now.
+        kept_here: Why no provider may be asked, where none may.
+        comes: May a host that is away read a prompt of so many tokens, when it is back?
     """
     attempts, route = relay.flight.attempts, relay.route
     kinds = [a.kind for a in (*attempts, *route.rejected) if a.kind]
@@ -302,6 +310,11 @@ def nobody(
     if kinds and all(kind is FailureKind.BAD_REQUEST for kind in kinds):
         # Whoever has the model does not take it: that others have it not is no way out.
         return NoCandidates(" ".join(a.reason for a in attempts), kinds)
+    judged = set(kinds)
+    if judged and judged <= {FailureKind.NO_PATH, FailureKind.TOO_LONG}:
+        # Official clients never repeat a 400, or cut their texts for it; it was back in seconds.
+        is_long = FailureKind.TOO_LONG in judged
+        kinds = [] if comes(relay.request.prompt_tokens if is_long else 0) else kinds
     words = [f"Nobody can answer with `{relay.request.resolved.model}` now."]
     # "zai: local only" told the client of a `/v1/responses` nothing.
     told = [*attempts, *(r for r in route.rejected if not (kept_here and r.is_cloud))]

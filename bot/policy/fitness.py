@@ -129,6 +129,31 @@ def is_too_old(host: HostSnapshot, path: str) -> bool:
     return len(version) == 3 and version < since
 
 
+def may_come(snapshot: FleetSnapshot, keys: Sequence[ModelKey], path: str, tokens: int = 0) -> bool:
+    """Is a host away that may answer on this path, by one of these models, when it is back?
+
+    Args:
+        snapshot: The fleet.
+        keys: Of the models.
+        path: Below ``/v1``.
+        tokens: Of a prompt that none of the others can read; 0 where it is not for that. Of a host
+            that was never looked at nobody knows how much it reads.
+    """
+    away = (host for host in snapshot.hosts.values() if not host.is_serving)
+    return any(
+        not is_too_old(host, path)
+        and (
+            any((model.max_context_length or tokens) >= tokens for model in _own(host, keys))
+            or not (host.models or tokens)
+        )
+        for host in away
+    )
+
+
+def _own(host: HostSnapshot, keys: Sequence[ModelKey]) -> list[Model]:
+    return [model for key, model in host.models.items() if key in keys or AUTO in keys]
+
+
 def _is_nowhere(snapshot: FleetSnapshot, keys: Sequence[ModelKey]) -> bool:
     """Do all hosts tell what they have, and none has any of these?"""
     # One that is away, and was never looked at, may have it; so may one with a plain list alone,

@@ -319,6 +319,25 @@ async def test_a_plain_text_may_come_in_a_list(tmp_path: Path) -> None:
         assert (two.status, two.error["param"]) == (400, "prompt")
 
 
+async def test_a_prompt_is_not_too_long_while_the_host_that_reads_it_is_away(
+    tmp_path: Path,
+) -> None:
+    # Clients answer that code by cutting their conversation; and it was back in seconds.
+    small = sim("small", replace(QWEN, max_context_length=2048))
+    body = chat(QWEN.key, "word " * 4000, max_tokens=2)
+    async with gate(tmp_path, small, sim("large", QWEN)) as it:
+        large, host = it.house.hosts["large"], it.house.lantern.fleet.host(HostName("large"))
+        await it.house.lantern.fleet.settled(5)
+        await large.stop()
+        await host.probe()
+        away = await it.ask("/v1/chat/completions", body)
+        assert (away.status, away.error["code"]) == (503, "no_host")
+        assert int(away.headers["retry-after"]) > 0
+        await large.start()
+        await host.probe()
+        assert (await it.ask("/v1/chat/completions", body)).status == 200
+
+
 @pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
 async def test_a_host_that_is_too_old_loads_nothing_and_another_is_asked(
     tmp_path: Path, path: str
@@ -331,6 +350,16 @@ async def test_a_host_that_is_too_old_loads_nothing_and_another_is_asked(
         answer = await it.ask(path, body)
         assert answer.status == 200
         assert "host=new" in answer.headers["x-lantern-route"]
+        # Official clients never repeat a 400, and the one that has the path was back in seconds.
+        await it.house.hosts["new"].stop()
+        await it.house.lantern.fleet.host(HostName("new")).probe()
+        away = await it.ask(path, body)
+        assert away.status == 503
+        assert int(away.headers["retry-after"]) > 0
+        assert b"too old" in away.body or b"has no /" in away.body or b"does not offer" in away.body
+        await it.house.hosts["new"].start()
+        await it.house.lantern.fleet.host(HostName("new")).probe()
+        assert (await it.ask(path, body)).status == 200
     alone = tmp_path / "alone"
     alone.mkdir()
     async with gate(alone, old) as it:

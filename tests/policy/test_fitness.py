@@ -22,6 +22,7 @@ from bot.policy.fitness import (
     Need,
     Unfit,
     is_too_old,
+    may_come,
     unfit,
     widest,
     window_room,
@@ -231,3 +232,33 @@ def test_a_host_is_too_old_only_where_its_version_says_so(
 ) -> None:
     host = HostSnapshot(HostName("one"), "10.0.0.1:1", version=version)
     assert is_too_old(host, path) is is_old
+
+
+@pytest.mark.parametrize(
+    ("state", "models", "version", "may"),
+    [
+        ("down", ("one",), "", True),
+        ("down", ("one",), "0.4.1", True),
+        ("down", ("one",), "0.4.0", False),
+        ("down", ("two",), "", False),
+        # Never looked at: nobody knows what it has.
+        ("down", (), "", True),
+        ("asleep", ("one",), "", True),
+        ("up", ("one",), "", False),
+    ],
+)
+def test_who_is_away_may_come_back_with_what_the_others_lack(
+    state: HostState, models: tuple[str, ...], version: str, may: bool
+) -> None:
+    away = replace(a_host("one", state, *models), version=version)
+    there = hosts(away, a_host("two", "up", "one"))
+    assert may_come(there, [ModelKey("one")], "/messages") is may
+    assert may_come(there, [AUTO], "/messages") is (may or models == ("two",))
+    # Each reads a thousand tokens.
+    assert may_come(there, [ModelKey("one")], "/messages", 1000) is (may and bool(models))
+    assert not may_come(there, [ModelKey("one")], "/messages", 1001)
+    untold = replace(
+        away,
+        models={key: replace(one, max_context_length=None) for key, one in away.models.items()},
+    )
+    assert may_come(hosts(untold), [ModelKey("one")], "/messages", 1001) is (may and bool(models))
