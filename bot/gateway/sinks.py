@@ -71,6 +71,10 @@ _REPLY_ID = re.compile(rb'"id": ?"([^"]+)"')
 """In a response's first event: before any word of an answer, and quotes in texts are escaped."""
 
 
+_NUMBER = re.compile(rb'"sequence_number": ?(\d+)')
+"""Of a response's events."""
+
+
 class _Response(web.StreamResponse):
     """A stream whose headers leave with its first bytes."""
 
@@ -109,6 +113,8 @@ class StreamSink:
         self._tasks = asyncio.TaskGroup()
         self._life: asyncio.Task[None] | None = None
         self._straight: asyncio.Transport | None = None
+        self._passed = b""
+        """Of the answer's bytes the newest."""
         self._has_taken = False
         """Has it taken in all there was, at any time since the last look?"""
         self._looking: asyncio.TimerHandle | None = None
@@ -214,6 +220,7 @@ class StreamSink:
             await self._prepare()
             if self._form == "responses" and (found := _REPLY_ID.search(data)):
                 self.reply = found.group(1).decode()
+        self._passed = data
         await self._response.write(data)
         # Known once the headers are out; a client of HTTP/1.0 is sent no chunks.
         if self._response.headers.get("Transfer-Encoding") == "chunked":
@@ -226,7 +233,7 @@ class StreamSink:
         if to is None or to.get_write_buffer_size() or to.is_closing():
             return False
         to.write(chunks)
-        self._has_taken = True
+        self._has_taken, self._passed = True, chunks
         return True
 
     async def say(self, delta: Delta, candidate: Candidate) -> None:
@@ -278,8 +285,7 @@ class StreamSink:
             case "messages":
                 text = f"event: error\ndata: {json.dumps(problem.anthropic())}\n\n"
             case "responses":
-                body = {"type": "error", "code": problem.code, "message": problem.message}
-                text = f"event: error\ndata: {json.dumps(body | {'param': problem.param})}\n\n"
+                text = f"event: error\ndata: {json.dumps(self._last_event(problem))}\n\n"
             case _:
                 # To openai-python, openai-node and LangChain a stream that just ends was a success.
                 text = f"data: {json.dumps(problem.body())}\n\ndata: [DONE]\n\n"
@@ -289,6 +295,17 @@ class StreamSink:
                 await self._response.write(text.encode())
                 await self._response.write_eof()
         return self._response
+
+    def _last_event(self, problem: Problem) -> dict[str, object]:
+        """The one by which a response that broke ends.
+
+        With OpenAI's fields beside an ``error``: by the fields alone openai-python took the answer
+        for whole, and without a number of its own @ai-sdk/openai dropped it.
+        """
+        passed = _NUMBER.findall(self._passed)
+        told = {"code": problem.code, "message": problem.message, "param": problem.param}
+        number = int(passed[-1]) + 1 if passed else 0
+        return {"type": "error", "sequence_number": number, **told, **problem.body()}
 
     async def _prepare(self) -> None:
         if not self._response.prepared:

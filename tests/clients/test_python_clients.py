@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bot.domain.ids import HostName
 from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted
 from bot.sim.models import GB, SimModel
 from tests.gateway.gate import Gate, gate
@@ -139,6 +140,14 @@ async def test_openai_raises_what_went_wrong(lantern: Any) -> None:
     with pytest.raises(package.APIError):
         async for _ in await openai.chat.completions.create(
             model=QWEN.key, messages=said("[[tokens 9]]"), stream=True
+        ):
+            pass
+    await it.house.lantern.fleet.host(HostName("one")).probe()
+    it.house.hosts["one"].faults.drop_after_tokens(2)
+    # What broke ended as if it were whole.
+    with pytest.raises(package.APIError):
+        async for _ in await openai.responses.create(
+            model=QWEN.key, input="[[tokens 9]]", stream=True
         ):
             pass
 

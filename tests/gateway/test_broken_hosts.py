@@ -106,6 +106,10 @@ async def test_after_the_first_word_an_error_event_ends_the_stream(
             case "/v1/responses":
                 assert (last["type"], last["code"]) == ("error", "upstream_error")
                 assert last["param"] is None
+                # By this openai-python knows it for an error, by its number @ai-sdk/openai.
+                assert cast(dict[str, object], last["error"])["code"] == "upstream_error"
+                numbers = [event["sequence_number"] for event in (*before, last)]
+                assert numbers == list(range(len(numbers)))
             case _:
                 error = cast(dict[str, object], last["error"])
                 assert error["code"] == "upstream_error"
