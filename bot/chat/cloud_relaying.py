@@ -1,7 +1,10 @@
 """A client's request relayed to a provider: its chunks as they came, or in the client's form."""
 
 import asyncio
+import re
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 import structlog
 
@@ -11,11 +14,21 @@ from bot.cloud.providers import Providers
 from bot.cloud.serve import Listener, serve
 from bot.domain.chat import Candidate
 from bot.domain.errors import Unavailable
-from bot.domain.events import Delta, Queued
+from bot.domain.events import Delta, Queued, StreamEnd
 from bot.domain.ids import ProviderName
 from bot.policy.privacy import origins_of_request
 
 _log = structlog.get_logger(__name__)
+
+_ENDS = re.compile(r'"finish_reason": ?"[^"]')
+"""In the chunk that ends an answer's words; quotes in those are escaped."""
+
+
+def _words_of(came: list[str]) -> Sequence[str]:
+    """Takes what may be passed on of an answer that may be none: all before its end."""
+    words = [*takewhile(lambda chunk: not _ENDS.search(chunk), came)]
+    del came[: len(words)]
+    return words
 
 
 async def relay_by_provider(
@@ -44,32 +57,35 @@ async def relay_by_provider(
         Refused: it declined; nobody else is asked.
     """
     request, sink = relay.request, relay.sink
-    passed: list[str] = []
+    came: list[str] = []
+    """Chunks in the client's own form that are still to be passed on."""
     origins = origins_of_request(request.resolved.persona.name, request.as_turn())
     wire = providers.config(name).wire
     ask = replace(
-        abroad.ask(request.id, wire, origins, relay.judge, request.user, passed.append),
+        abroad.ask(request.id, wire, origins, relay.judge, request.user, came.append),
         daily_micro_usd=request.daily_micro_usd,
         priority=request.resolved.persona.priority,
     )
 
     async def sent() -> None:
-        passed.clear()
+        came.clear()
         await relay.begins(candidate)
         relay.flight.count = lambda: relay.deltas
 
     async def hear(delta: Delta) -> None:
         relay.heard(asyncio.get_running_loop().time())
+        if isinstance(delta, StreamEnd):
+            # Known to be the answer's once it is whole: one without a word is asked for again, and
+            # its client had read an end by then.
+            return
         # A whole answer is still here: another may begin anew.
         relay.has_written = request.is_stream
         relay.deltas += 1
         # Only what was translated must be said in other words.
         if ask.verbatim is None:
             await sink.say(delta, candidate)
-        elif passed:
-            payloads = passed.copy()
-            passed.clear()
-            await sink.pass_on(payloads, wants_usage=request.wants_usage)
+        elif words := _words_of(came):
+            await sink.pass_on(words, wants_usage=request.wants_usage)
 
     async def again(error: Unavailable) -> None:
         relay.again()
@@ -85,9 +101,13 @@ async def relay_by_provider(
 
     listener = Listener(sent, hear, again, notice, queued)
     try:
-        await serve(
+        end = await serve(
             providers, name, ask, relay.tries, listener, is_last=is_last, is_hurried=is_hurried
         )
+        if ask.verbatim is None:
+            await sink.say(end, candidate)
+        else:
+            await sink.pass_on(came, wants_usage=request.wants_usage)
     finally:
         # As the ledger has it, also of what broke off before its provider told what it counted.
         relay.usage = relay.tries.usage

@@ -28,7 +28,7 @@ from bot.domain.hosts import HostSnapshot
 from bot.gateway.errors import Problem
 from bot.gateway.figures import statistics, usage_object
 from bot.gateway.whole import WholeChat
-from bot.inference.wire import extended_json
+from bot.inference.wire import extended_json, first_of, object_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,8 @@ class StreamSink:
         """Of a response, the id that its client may go on from."""
         self._is_own = False
         """Is this a provider's answer, whose end is written here?"""
-        self._is_passed = False
-        """Are its chunks the provider's own?"""
+        self._is_passed = self._has_usage = self._is_asked_again = False
+        """Are its chunks the provider's own, did one tell the usage, and has it begun anew?"""
 
     # No generator: of the kind that awaits, the loop keeps account of each.
     async def __aenter__(self) -> Self:
@@ -193,7 +193,7 @@ class StreamSink:
 
     async def begins(self, candidate: Candidate, seen: HostSnapshot | None) -> None:
         """Named in the headers, where they are still to be sent."""
-        self.candidate = candidate
+        self.candidate, self._is_asked_again = candidate, self._is_passed
         self._seen = seen
         self._state = {"state": "reading", "host": candidate.where}
 
@@ -254,25 +254,45 @@ class StreamSink:
 
     async def pass_on(self, payloads: Sequence[str], *, wants_usage: bool) -> None:
         """A provider's own chunks; of one stream they all have one id."""
-        self._is_own = self._is_passed = True
+        self._is_own = True
         lines: list[bytes] = []
         for payload in payloads:
             if payload == "[DONE]":
                 continue
             told: dict[str, object] = json.loads(payload)
-            if not wants_usage and told.get("usage") and not told.get("choices"):
-                continue
-            # A payload of several lines would end early, written as one.
-            if self._has_shown_life or "\n" in payload:
-                payload = json.dumps(told | ({"id": self._id} if self._has_shown_life else {}))
-            lines.append(b"data: %s\n\n" % payload.encode())
+            if told.get("usage") and not wants_usage:
+                del told["usage"]
+                if not told.get("choices"):
+                    continue
+            lines.append(b"data: %s\n\n" % self._in_line(payload, told).encode())
         if lines:
             await self.write(b"".join(lines))
+
+    def _in_line(self, payload: str, told: dict[str, object]) -> str:
+        """A provider's chunk as one of this stream's: as it came, where nothing speaks against it.
+
+        One stream has one id, one role and one usage: a provider that said nothing but thoughts
+        was asked again, and its second answer has others.
+        """
+        if not (self._has_shown_life or self._is_passed):
+            created = told.get("created")
+            self._id = str(told.get("id"))
+            self._created = created if isinstance(created, int) else self._created
+        self._model = str(told.get("model") or self._model)
+        self._is_passed, self._has_usage = True, self._has_usage or bool(told.get("usage"))
+        meant = told | {"id": self._id}
+        if self._is_asked_again:
+            delta = object_of(object_of(first_of(told.get("choices"))).get("delta"))
+            delta.pop("role", None)
+            meant |= {"created": self._created}
+        # A payload of several lines would end early, written as one.
+        is_as_it_came = meant == json.loads(payload) and "\n" not in payload
+        return payload if is_as_it_came else json.dumps(meant)
 
     async def end(self, receipt: Receipt, *, wants_usage: bool) -> web.StreamResponse:
         """The end of a whole answer."""
         if self._is_own:
-            if wants_usage and not self._is_passed:
+            if wants_usage and not self._has_usage:
                 chunk = self._frame([]) | {"usage": usage_object(receipt.usage)}
                 await self._response.write(b"data: %s\n\n" % json.dumps(chunk).encode())
             await self._response.write(b"data: [DONE]\n\n")

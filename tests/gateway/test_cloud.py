@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 from unicodedata import normalize
 
 import pytest
@@ -13,6 +13,7 @@ from bot.domain.events import Failed
 from bot.domain.ids import HostName, PersonaName, UserId
 from bot.policy.budget import BudgetRules
 from bot.policy.pricing import flat_price
+from bot.sim.providers.config import WireKind
 from tests.gateway.gate import CHATS, Gate, any_form, chat, gate
 from tests.helpers.house import QWEN, cloud, sim
 
@@ -41,6 +42,27 @@ async def test_a_provider_answers_when_every_host_is_down(tmp_path: Path, stream
         assert last["usage"]
         assert not any(chunk.get("usage") for chunk in chunks)
         assert len({chunk["id"] for chunk in answer.events}) == 1
+
+
+@pytest.mark.parametrize("wants_usage", [True, False])
+@pytest.mark.parametrize("provider", ["openai", "zai", "anthropic"])
+async def test_an_answer_without_a_word_has_no_end_before_the_next(
+    tmp_path: Path, provider: WireKind, wants_usage: bool
+) -> None:
+    # Its client read an end, cut by length, and its usage; then the second answer and both again.
+    wires: dict[str, WireKind] = {str(provider): provider}
+    async with gate(tmp_path, sim("one", QWEN), providers=cloud(**wires)) as it:
+        await power_off(it)
+        double = it.house.doubles[provider]
+        double.faults.set("empty", times=1)
+        options = {"stream_options": {"include_usage": wants_usage}}
+        answer = await it.ask(CHATS, chat(QWEN.key, "[[say seven]]", stream=True) | options)
+        assert len(double.journal.chats()) == 2
+    assert answer.text == "seven"
+    choices: list[Any] = [c for event in answer.events for c in cast(list[Any], event["choices"])]
+    assert [c["finish_reason"] for c in choices if c.get("finish_reason")] == ["stop"]
+    assert [bool(event.get("usage")) for event in answer.events].count(True) == wants_usage
+    assert len({(event["id"], event["created"]) for event in answer.events}) == 1
 
 
 @pytest.mark.parametrize(
