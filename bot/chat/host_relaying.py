@@ -75,7 +75,7 @@ class HostRelaying:
                 if is_again or relay.has_written or failed.kind not in STALE:
                     raise
                 relay.again()
-                await self._fleet.host(host).probe()
+                await self._hosts.look_again(host, candidate, replan)
 
     async def _once(
         self,

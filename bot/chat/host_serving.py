@@ -25,7 +25,7 @@ from bot.domain.ids import HostName
 from bot.domain.values import value
 from bot.fleet.fleet import Fleet
 from bot.fleet.host import Host
-from bot.fleet.lease import Lease
+from bot.fleet.lease import Elsewhere, Lease
 from bot.fleet.progress import stuck_text
 from bot.fleet.reading import Doubts
 from bot.inference.streams import Streams
@@ -119,7 +119,7 @@ class HostServing:
                 model = candidate.model
                 text = f"`{model}` was not as we left it on {host}, so it was asked again."
                 await draft.emit(Notice(text))
-                await self._fleet.host(host).probe()
+                await self.look_again(host, candidate, job.replan)
                 again = job
             elif failed.kind is FailureKind.TOO_LONG:
                 again = _trimmed(job)
@@ -142,6 +142,29 @@ class HostServing:
                     f"{twice.user_message} It was asked twice: say it in other words, or choose "
                     "another model with `/model`."
                 ) from twice
+
+    async def look_again(
+        self, host: HostName, candidate: Candidate, replan: Callable[[], Route] | None
+    ) -> None:
+        """After what was in memory had gone: as it is now, it may be sooner elsewhere.
+
+        Asked for here all the same, its load was begun, left at once for a copy that somebody had
+        unloaded too, and so the model was loaded at two hosts for one question.
+
+        Args:
+            host: Where it had gone.
+            candidate: What was asked of it.
+            replan: Gives the route as it would be now; None where no other host may serve.
+
+        Raises:
+            Elsewhere: it is clearly sooner there.
+        """
+        began_at = asyncio.get_running_loop().time()
+        await self._fleet.host(host).probe()
+        if replan is not None and (better := sooner_elsewhere(replan().candidates, candidate, 0.0)):
+            words = f"`{candidate.model}` was not as we left it on {host}."
+            since = began_at if candidate.since is None else candidate.since
+            raise Elsewhere(replace(better, since=since), words)
 
     def lease(
         self,

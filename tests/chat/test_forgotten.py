@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from house import QWEN, House, house, sim
+from relayed import relay
 
 from bot.domain.events import Finished
-from bot.domain.ids import HostName
+from bot.domain.ids import HostName, ModelKey
 from bot.fleet import host as host_module
 from bot.fleet import reading
 from bot.fleet.host import Host
@@ -59,6 +60,29 @@ async def test_many_turns_for_a_forgotten_model_load_it_once_and_properly(
         await many_at_once(home)
         assert loads(host) == ["socket" if sockets else "rest"]
         assert [instance.identifier for instance in host.resident] == [QWEN.key]
+
+
+@pytest.mark.parametrize("is_client", [False, True])
+async def test_what_all_hosts_forgot_is_loaded_at_one_of_them_for_one_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_client: bool
+) -> None:
+    # At the second as well, since the first of the two was left for it while it loaded.
+    monkeypatch.setattr(reading, "ENDED_S", 0.0)
+    names = ("studio", "laptop")
+    slow = [sim(name, QWEN, time_scale=1.0, load_bytes_per_s=1e10) for name in names]
+    async with house(tmp_path, *slow) as home:
+        for name in names:
+            await home.hosts[name].preload(QWEN.key)
+            await home.lantern.fleet.host(HostName(name)).probe()
+        for host in home.hosts.values():
+            host.journal.clear()
+            await unloaded(host)
+        if is_client:
+            receipt = await relay(home.lantern.relaying, "hello", model=ModelKey(QWEN.key))
+            assert receipt.host is not None
+        else:
+            assert isinstance((await home.ask("hello")).last, Finished)
+        assert [load for host in home.hosts.values() for load in loads(host)] == ["socket"]
 
 
 async def test_what_lm_studio_loads_for_a_turn_already_sent_is_used_once_and_cleared(
