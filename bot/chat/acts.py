@@ -91,6 +91,7 @@ class FleetActs:
                 idle_ttl_s=idle_ttl_s or self._rules.idle_ttl_s,
                 user="by hand",
                 purpose="order",
+                replaces=load is not None,
             )
             if host is not None:
                 route = Route((Candidate(key, self._catalog.holder(host, key)),))

@@ -339,6 +339,9 @@ class Wish:
     conversation: str = ""
     """Whose words are read, so that its next turn finds them read; empty where nobody can tell."""
     purpose: Purpose = "question"
+    replaces: bool = False
+    """Ordered by hand with settings of its own: it takes the place of copies at rest that are too
+    small for it, however lately somebody ordered those."""
 
 
 @value

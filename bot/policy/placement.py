@@ -130,9 +130,10 @@ def place(
     needed = load_bytes(model, order)
     if all(wish.purpose in GUESSES for wish in wishes):
         instances = left_alone(instances, now)
-    # 1. Never foreign ones, even where those may be evicted: they are in nobody's way here. Two may
-    # have ordered one model otherwise: the second takes nothing from the first unless it must.
-    is_asked = any(wish.purpose == "question" for wish in wishes)
+    # 1. Never foreign ones, even where those may be evicted: they are in nobody's way here. Two
+    # settings may order one model otherwise: the second takes nothing from the first unless it
+    # must. Who orders by hand means the newest, and had the oldest answer.
+    is_asked = any(wish.purpose == "question" or wish.replaces for wish in wishes)
     mine = [i for i in instances if i.model_key == key and (is_asked or now >= i.awaited_until)]
     outgrown = tuple([i for i in mine if _may_leave(i, now, False)])
     staying = [

@@ -129,11 +129,13 @@ class Playbook:
         since: float | None = None,
         conversation: str = "",
         purpose: Purpose = "question",
+        replaces: bool = False,
     ) -> list[str]:
         ticket = Ticket(len(self._tickets) + 1)
         self._tickets[who], self._names[ticket] = ticket, who
         wish = Wish(ModelKey(key), load or LoadSettings(), context, ttl, user or who, wait)
         wish = replace(wish, since=since, conversation=conversation, purpose=purpose)
+        wish = replace(wish, replaces=replaces)
         return self.read(self.scheduler.on_asked(self.now, ticket, wish))
 
     def leave(self, who: str) -> list[str]:

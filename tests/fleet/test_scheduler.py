@@ -935,6 +935,23 @@ def test_an_own_idle_instance_too_small_is_loaded_again_larger() -> None:
     assert play.ask("ada2", "one") == ["grant ada2 one"]
 
 
+@pytest.mark.parametrize("replaces", [True, False])
+@pytest.mark.parametrize("first", ["question", "order"])
+def test_what_is_loaded_by_hand_takes_the_place_of_a_smaller_copy_at_rest(
+    first: Purpose, replaces: bool
+) -> None:
+    # Beside the new copy the one that just came stood on, and answered.
+    play = up_with("one")
+    play.ask("ada", "one", purpose=first)
+    play.loaded()
+    play.leave("ada")
+    load = "load one with 16384"
+    decided = play.ask("bob", "one", context=9000, purpose="order", replaces=replaces)
+    assert decided == (["unload one"] if replaces else [load])
+    if replaces:
+        assert play.unloaded() == ["forget ref-1", load]
+
+
 @pytest.mark.parametrize("is_foreign", [True, False])
 def test_a_second_instance_is_loaded_beside_one_too_small_that_must_stay(is_foreign: bool) -> None:
     play = up_with("one")
