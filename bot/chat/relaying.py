@@ -57,6 +57,10 @@ _TOLD = {
 } | dict.fromkeys(OVER_BUDGET.values(), FailureKind.BUDGET)
 
 
+_ITS_OWN = {FailureKind.NO_PATH, FailureKind.TOO_LONG, FailureKind.DOES_NOT_FIT}
+"""Failures that say what a host is like, and nothing of the others."""
+
+
 class Relaying:
     """Answers clients' requests; knows which ones run."""
 
@@ -311,8 +315,8 @@ def nobody(
         # Whoever has the model does not take it: that others have it not is no way out.
         return NoCandidates(" ".join(a.reason for a in attempts), kinds)
     judged = set(kinds)
-    if judged and judged <= {FailureKind.NO_PATH, FailureKind.TOO_LONG}:
-        # Official clients never repeat a 400, or cut their texts for it; it was back in seconds.
+    if judged and judged <= _ITS_OWN:
+        # Official clients never come again, or cut their texts for it; it was back in seconds.
         is_long = FailureKind.TOO_LONG in judged
         kinds = [] if comes(relay.request.prompt_tokens if is_long else 0) else kinds
     words = [f"Nobody can answer with `{relay.request.resolved.model}` now."]

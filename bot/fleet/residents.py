@@ -154,12 +154,16 @@ class Residents:
         return [r for r in there if r.instance.model_key == key and not r.leaving]
 
     def find(self, name: str) -> list[Resident]:
-        """By identifier, else all of a model key.
+        """By identifier, else all of a model key; by what is both, all of them.
+
+        A first copy's identifier is the key as well: of two that were meant one stayed.
 
         Raises:
             UnknownName: nothing of that name is in memory.
         """
-        found = [r for r in self if r.instance.identifier == name] or self.of(ModelKey(name))
+        found = [r for r in self if r.instance.identifier == name]
+        if all(r.instance.model_key == name for r in found):
+            found = self.of(ModelKey(name))
         if not found:
             known = sorted({str(r.instance.identifier) for r in self})
             raise UnknownName("loaded model", name, nearest(name, known))

@@ -883,6 +883,9 @@ class Scheduler:
         """
         # All or none: half of what was asked for is more than anybody would look for.
         found = self.residents.find(name)
+        if not even_foreign:
+            # What others loaded beside ours stays, and is no reason to keep ours.
+            found = [resident for resident in found if resident.own is not None] or found
         for resident in found:
             what = f"`{resident.instance.identifier}` on {self.config.name}"
             if resident.users:

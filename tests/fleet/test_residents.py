@@ -101,6 +101,9 @@ def test_a_name_is_an_identifier_first_and_then_a_model() -> None:
     assert [r.reference for r in residents.find("two")] == ["r2", "r3"]
     with pytest.raises(UnknownName, match="chat"):
         residents.find("chats")
+    residents.see([instance("one"), instance("one:2", "r2")], 0.0, None)
+    assert [r.reference for r in residents.find("one")] == ["r1", "r2"]
+    assert [r.reference for r in residents.find("one:2")] == ["r2"]
 
 
 def test_what_is_on_its_way_out_is_neither_shown_nor_found() -> None:

@@ -319,6 +319,20 @@ async def test_a_plain_text_may_come_in_a_list(tmp_path: Path) -> None:
         assert (two.status, two.error["param"]) == (400, "prompt")
 
 
+async def test_a_model_is_not_too_large_while_the_host_that_holds_it_is_away(tmp_path: Path) -> None:
+    large = replace(QWEN, size_bytes=30 * GB)
+    small = sim("small", large, memory_bytes=8 * GB)
+    async with gate(tmp_path, small, sim("large", large, memory_bytes=64 * GB)) as it:
+        host = it.house.lantern.fleet.host(HostName("large"))
+        await it.house.lantern.fleet.settled(5)
+        await it.house.hosts["large"].stop()
+        await host.probe()
+        away = await it.ask("/v1/chat/completions", chat(QWEN.key, max_tokens=2))
+        assert (away.status, away.error["code"]) == (503, "no_host")
+        assert int(away.headers["retry-after"]) > 0
+        assert "x-should-retry" not in away.headers
+
+
 async def test_a_prompt_is_not_too_long_while_the_host_that_reads_it_is_away(
     tmp_path: Path,
 ) -> None:
