@@ -17,7 +17,7 @@ from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import HostName, TurnId, UserId
 from bot.domain.values import value
 from bot.fleet.lease import Lease
-from bot.inference.passing import Form
+from bot.inference.passing import Form, OwnHead
 from bot.policy.privacy import Judge
 
 RequestForm = Form | Literal["embeddings"]
@@ -73,8 +73,8 @@ class Sink(Protocol):
         """This one is asked now: a host as it stands, or a provider."""
         ...
 
-    def own_head(self) -> tuple[str, int] | None:
-        """Id and time of chunks sent before the host's first; None where none were."""
+    def own_head(self) -> OwnHead:
+        """What stands in a stream's chunks in place of the host's own."""
         ...
 
     def beside_usage(

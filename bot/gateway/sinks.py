@@ -28,6 +28,7 @@ from bot.domain.hosts import HostSnapshot
 from bot.gateway.errors import Problem
 from bot.gateway.figures import statistics, usage_object
 from bot.gateway.whole import WholeChat
+from bot.inference.passing import OwnHead
 from bot.inference.wire import extended_json, first_of, object_of
 
 
@@ -71,6 +72,8 @@ _REPLY_ID = re.compile(rb'"id": ?"([^"]+)"')
 """In a response's first event: before any word of an answer, and quotes in texts are escaped."""
 
 
+_HELPER = "X-Stainless-Helper-Method"
+"""Which of an official client's helpers asks."""
 _NUMBER = re.compile(rb'"sequence_number": ?(\d+)')
 """Of a response's events."""
 
@@ -197,10 +200,19 @@ class StreamSink:
         self._seen = seen
         self._state = {"state": "reading", "host": candidate.where}
 
-    def own_head(self) -> tuple[str, int] | None:
-        """One stream has one id and one time: ours, where a chunk of ours came first."""
-        is_ours = self._has_shown_life and self._form in ("chat", "text")
-        return (self._id, self._created) if is_ours else None
+    def own_head(self) -> OwnHead:
+        """One stream has one id and one time: ours, where a chunk of ours came first.
+
+        A second copy goes by a name of its own, which nobody asked for and none can ask again.
+        """
+        fields: dict[str, object] = {}
+        if self.candidate is not None:
+            fields["model"] = self.candidate.model
+        if self._has_shown_life and self._form in ("chat", "text"):
+            fields |= {"id": self._id, "created": self._created}
+        # Its helper makes "assistantassistant…" of it, and sends that in the next round.
+        joins = self._request.headers.get(_HELPER, "").startswith("chat.completions.")
+        return OwnHead(fields, self._has_role if joins else None)
 
     def beside_usage(
         self, timing: Timing, usage: Usage, told: Mapping[str, object]
@@ -409,8 +421,9 @@ class WholeSink:
         self._text.clear()
         self._passed = None
 
-    def own_head(self) -> None:
+    def own_head(self) -> OwnHead:
         """Nothing is sent before the answer."""
+        return OwnHead()
 
     def beside_usage(
         self, timing: Timing, usage: Usage, told: Mapping[str, object]
@@ -421,6 +434,13 @@ class WholeSink:
     async def write(self, data: bytes, told: Mapping[str, object] | None = None) -> None:
         """The host's own body."""
         self._body, self._told = data, told or {}
+        named = self._told.get("model")
+        if self.candidate is not None and isinstance(named, str) and named != self.candidate.model:
+            # By the name of a second copy nobody asked for it, and none can ask again.
+            pattern = rb'("model": ?)' + re.escape(json.dumps(named).encode())
+            ours = json.dumps(self.candidate.model).encode()
+            self._body = re.sub(pattern, lambda found: found[1] + ours, data, count=1)
+            self._told = {**self._told, "model": self.candidate.model}
         if self._form == "responses":
             self.reply = str(self._told.get("id") or "")
 

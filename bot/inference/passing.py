@@ -7,10 +7,12 @@ cut a stream of equal chunks). Only the first events and the few that matter are
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from typing import Literal
 
 from bot.domain.chat import Usage
 from bot.domain.errors import FailureKind
+from bot.domain.values import value
 from bot.inference.errors import classify_event
 from bot.inference.exchange import whole_chunks
 from bot.inference.wire import (
@@ -54,8 +56,25 @@ _MARKS = (
 )
 _WORDS = re.compile(rb'"(?:content|reasoning_content|reasoning|text)": ?"([^"\\\n]*)"')
 """The words of a chunk; those with an escape in them are searched each time."""
-_CREATED = re.compile(rb'"created": ?\d+')
+_HEAD = {
+    "id": re.compile(rb'("id": ?)"(?:[^"\\]|\\.)*"'),
+    "created": re.compile(rb'("created": ?)\d+'),
+    "model": re.compile(rb'("model": ?)"(?:[^"\\]|\\.)*"'),
+}
+"""What each event of a stream says of it."""
+_ROLE = re.compile(rb'"role": ?"assistant", ?')
 _ENDS = (b'"type":"response.completed"', b'"type":"response.incomplete"', b'"type":"message_stop"')
+
+
+@value
+class OwnHead:
+    """What stands in a stream's chunks in place of the host's own."""
+
+    fields: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Any of ``id``, ``created`` and ``model``."""
+    drops_role: bool | None = None
+    """The client joins what comes of one name, and LM Studio says the role in each chunk: is it
+    said already, or first by the host? None leaves it as it came."""
 
 
 def _nothing(usage: Usage, told: Mapping[str, object]) -> Mapping[str, object]:
@@ -77,7 +96,7 @@ class Passing:
         accepted: frozenset[str],
         *,
         wants_usage: bool = True,
-        own_head: Callable[[], tuple[str, int] | None] = lambda: None,
+        own_head: Callable[[], OwnHead] = OwnHead,
         beside_usage: Callable[[Usage, Mapping[str, object]], Mapping[str, object]] = _nothing,
         out: Callable[[bytes], bool] = lambda _: False,
     ) -> None:
@@ -87,8 +106,7 @@ class Passing:
             form: Whose events these are.
             accepted: Names the answer may give as its model; empty accepts any.
             wants_usage: The client asked for the usage chunk of a chat; else it is kept back.
-            own_head: Asked when the first words pass: the id and time it gives stand in place of
-                the host's own, where chunks were sent before, since one stream has one of each.
+            own_head: Asked when the first words pass: what stands in place of the host's own.
             beside_usage: Given the usage that a chunk of a chat tells, and its fields: what else it
                 is to tell.
             out: Takes HTTP's chunks that go straight on, or refuses them.
@@ -99,8 +117,10 @@ class Passing:
         self._own_head = own_head
         self._beside_usage = beside_usage
         self._out = out
-        self._id = self._created = b""
-        """As the host's first event writes them."""
+        self._head: dict[str, re.Match[bytes]] = {}
+        """The fields of the host's first event that may be swapped."""
+        self._drops_role: bool | None = None
+        """Of the next chunk that says it; None leaves each as it is."""
         self._swaps: tuple[tuple[bytes, bytes], ...] = ()
         self._held: list[bytes] | None = []
         """What came before the first words; None once it was passed on."""
@@ -190,7 +210,7 @@ class Passing:
             return False
         if not chunks or not all(map(self._is_words, chunks)):
             return False
-        if self._swaps:
+        if self._swaps or self._drops_role is not None:
             data = b"".join([b"%x\r\n%b\r\n" % (len(c), c) for c in self._swapped(chunks)])
         elif self._tail and len(self._alike) < MOST_LENGTHS:
             for chunk in chunks:
@@ -245,13 +265,14 @@ class Passing:
             self._held += passed
             if not (self.has_begun or self.finish or self.is_whole):
                 return b""
-            if (ours := self._own_head()) is not None:
-                pairs = zip(
-                    (self._id, self._created),
-                    (json.dumps(ours[0]).encode(), b'"created": %d' % ours[1]),
-                    strict=True,
-                )
-                self._swaps = tuple(pair for pair in pairs if pair[0])
+            own = self._own_head()
+            self._drops_role = own.drops_role
+            self._swaps = tuple(
+                (theirs[0], ours)
+                for name, value in own.fields.items()
+                if (theirs := self._head.get(name)) is not None
+                and (ours := theirs[1] + json.dumps(value).encode()) != theirs[0]
+            )
             passed, self._held = self._held, None
         return b"".join([part for block in self._swapped(passed) for part in (block, gap)])
 
@@ -259,7 +280,13 @@ class Passing:
         """Events with the head of chunks that were sent before the host's."""
         for theirs, ours in self._swaps:
             blocks = [block.replace(theirs, ours, 1) for block in blocks]
-        return blocks
+        return blocks if self._drops_role is None else [*map(self._with_one_role, blocks)]
+
+    def _with_one_role(self, block: bytes) -> bytes:
+        if self._drops_role:
+            return _ROLE.sub(b"", block, count=1)
+        self._drops_role = _ROLE.search(block) is not None
+        return block
 
     def _look(self, block: bytes) -> bytes:
         """The block as it is passed on; empty keeps it back."""
@@ -313,10 +340,9 @@ class Passing:
             raise garbage("its first event names no model")
         if self._accepted and self.model not in self._accepted:
             raise WireFault(Verdict(FailureKind.WRONG_MODEL, self.model))
-        if name := text_of(head.get("id")):
-            self._id = json.dumps(name).encode()
-        if found := _CREATED.search(block):
-            self._created = found[0]
+        for name, pattern in _HEAD.items():
+            if found := pattern.search(block):
+                self._head[name] = found
         self._look_for_words(payload)
 
     def _look_for_words(self, payload: dict[str, object]) -> None:

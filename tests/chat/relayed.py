@@ -11,6 +11,7 @@ from bot.domain.events import Delta, Progress
 from bot.domain.hosts import HostSnapshot
 from bot.domain.ids import AUTO, ModelKey, PlaceId, TurnId, UserId
 from bot.domain.personas import Persona
+from bot.inference.passing import OwnHead
 
 
 class DeafSink:
@@ -27,7 +28,8 @@ class DeafSink:
 
     async def begins(self, candidate: Candidate, seen: HostSnapshot | None) -> None: ...
 
-    def own_head(self) -> None: ...
+    def own_head(self) -> OwnHead:
+        return OwnHead()
 
     def beside_usage(
         self, timing: Timing, usage: Usage, told: Mapping[str, object]

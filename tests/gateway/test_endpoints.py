@@ -1,6 +1,7 @@
 """Responses, messages, vectors and plain texts through the gateway, over simulated hosts."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -319,7 +320,9 @@ async def test_a_plain_text_may_come_in_a_list(tmp_path: Path) -> None:
         assert (two.status, two.error["param"]) == (400, "prompt")
 
 
-async def test_a_model_is_not_too_large_while_the_host_that_holds_it_is_away(tmp_path: Path) -> None:
+async def test_a_model_is_not_too_large_while_the_host_that_holds_it_is_away(
+    tmp_path: Path,
+) -> None:
     large = replace(QWEN, size_bytes=30 * GB)
     small = sim("small", large, memory_bytes=8 * GB)
     async with gate(tmp_path, small, sim("large", large, memory_bytes=64 * GB)) as it:
@@ -425,6 +428,25 @@ async def test_they_stand_in_the_chunk_of_a_stream_that_tells_its_usage(tmp_path
             plain = await it.ask(path, body)
             assert len(plain.events) == len(told.events) - 1
             assert not any("stats" in event for event in plain.events)
+
+
+async def test_a_second_copy_answers_by_its_models_name(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        one = it.house.hosts["one"]
+        for _ in range(2):
+            await one.preload(QWEN.key)
+        await it.house.lantern.fleet.host(HostName("one")).probe()
+        one.unload(QWEN.key)
+        assert [copy.identifier for copy in one.resident] == [f"{QWEN.key}:2"]
+        for stream in (False, True):
+            for path in ("/v1/chat/completions", RESPONSES, MESSAGES):
+                body = said(stream=stream) if path == MESSAGES else chat(QWEN.key, stream=stream)
+                if path == RESPONSES:
+                    body = {"model": QWEN.key, "input": "hi", "stream": stream}
+                answer = await it.ask(path, body)
+                assert answer.status == 200
+                named = re.findall(rb'"model": ?"([^"]*)"', answer.body)
+                assert {*named} == {QWEN.key.encode()}
 
 
 async def test_fields_that_nobody_knows_reach_the_host(tmp_path: Path) -> None:

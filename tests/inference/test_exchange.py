@@ -26,7 +26,7 @@ from bot.inference.exchange import (
     Exchange,
     whole_chunks,
 )
-from bot.inference.passing import Passing
+from bot.inference.passing import OwnHead, Passing
 from bot.inference.streams import Inference
 from bot.inference.wire import Call, WireFault
 
@@ -89,7 +89,7 @@ Made = Callable[[Callable[[bytes], bool]], Passing]
 def _passing_to(
     out: Callable[[bytes], bool],
     wants_usage: bool = True,
-    own_head: Callable[[], tuple[str, int] | None] = lambda: None,
+    own_head: Callable[[], OwnHead] = OwnHead,
 ) -> Passing:
     return Passing("chat", frozenset({"key"}), wants_usage=wants_usage, own_head=own_head, out=out)
 
@@ -143,7 +143,8 @@ def test_it_is_the_same_on_the_loop_that_lantern_runs_on() -> None:
 
 
 async def test_one_id_also_on_what_goes_straight() -> None:
-    made = partial(_passing_to, own_head=lambda: ("a-longer-id-of-ours", 12))
+    own = OwnHead({"id": "a-longer-id-of-ours", "created": 12})
+    made = partial(_passing_to, own_head=lambda: own)
     pieces = [HEAD, *(chunked([e]) for e in EVENTS), LAST]
     out, straights, _ = await relayed(pieces, made)
     assert b"theirs" not in out

@@ -1,6 +1,7 @@
 """What passes through of a streamed answer, however its bytes are torn."""
 
 import json
+import re
 import tracemalloc
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -17,6 +18,7 @@ from bot.inference.passing import (
     MOST_HELD,
     MOST_LENGTHS,
     Form,
+    OwnHead,
     Passing,
     whole_answer,
 )
@@ -129,10 +131,28 @@ def test_more_is_said_once_where_the_host_says_it_too() -> None:
 
 
 def test_one_stream_has_one_id() -> None:
-    passing = Passing("chat", KEY, own_head=lambda: ("chatcmpl-ours", 12))
+    passing = Passing("chat", KEY, own_head=lambda: OwnHead({"id": "chatcmpl-ours", "created": 12}))
     out = passed(passing, list(CHAT))
     assert b"chatcmpl-theirs" not in out
     assert out.count(b'"id": "chatcmpl-ours"') == len(CHAT) - 1
+
+
+def test_a_copy_goes_by_its_models_name() -> None:
+    copy = tuple(part.replace(b'"model": "key"', b'"model": "key:2"') for part in CHAT)
+    passing = Passing("chat", frozenset({"key:2"}), own_head=lambda: OwnHead({"model": "key"}))
+    assert passed(passing, list(copy)) == b"".join(CHAT)
+    assert passing.model == "key:2"
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+def test_a_role_is_said_once_to_whoever_joins_what_comes(is_said: bool) -> None:
+    parts = [chunk({"role": "assistant", "content": word}) for word in ("a", "b", "c")]
+    own = OwnHead(drops_role=is_said)
+    out = passed(Passing("chat", KEY, own_head=lambda: own), [*parts, CHAT[3], DONE])
+    assert out.count(b'"role": "assistant"') == (not is_said)
+    assert re.findall(rb'"content": "(.)"', out) == [b"a", b"b", b"c"]
+    if not is_said:
+        assert out.index(b'"role"') < out.index(b'"a"')
 
 
 def test_nothing_passes_before_the_first_words_so_that_another_may_still_answer() -> None:
@@ -153,10 +173,10 @@ def test_an_answer_without_a_word_passes_at_its_end() -> None:
 
 
 def test_an_id_is_ours_where_a_chunk_of_ours_came_while_the_first_words_were_waited_for() -> None:
-    ours: list[tuple[str, int]] = []
-    passing = Passing("chat", KEY, own_head=lambda: ours[0] if ours else None)
+    ours: list[OwnHead] = []
+    passing = Passing("chat", KEY, own_head=lambda: ours[0] if ours else OwnHead())
     assert passing.feed(CHAT[0]) == b""
-    ours.append(("chatcmpl-ours", 12))
+    ours.append(OwnHead({"id": "chatcmpl-ours", "created": 12}))
     assert passing.feed(CHAT[1]).count(b'"id": "chatcmpl-ours"') == 2
 
 
@@ -368,9 +388,9 @@ def test_what_stands_in_a_known_frame_and_is_no_words_is_looked_into(said: bytes
     assert not passing.straight(framed(chunk({"content": "HERE"}).replace(b"HERE", said)))
 
 
-def begun(out: list[bytes], own_head: tuple[str, int] | None = None) -> Passing:
+def begun(out: list[bytes], own_head: OwnHead | None = None) -> Passing:
     """A stream whose frame is known."""
-    passing = Passing("chat", KEY, out=taking(out), own_head=lambda: own_head)
+    passing = Passing("chat", KEY, out=taking(out), own_head=lambda: own_head or OwnHead())
     passing.feed(CHAT[0] + chunk({"content": "first"}))
     assert passing.straight(framed(chunk({"content": "other"})))
     return passing
@@ -432,7 +452,7 @@ def test_nothing_goes_straight_behind_a_fault() -> None:
 
 def test_several_events_of_one_read_go_straight_under_our_id() -> None:
     out: list[bytes] = []
-    passing = begun(out, ("ours", 7))
+    passing = begun(out, OwnHead({"id": "ours", "created": 7}))
     pieces = [chunk({"content": word}) for word in ("other", "two", "other")]
     assert passing.straight(framed(*pieces))
     assert out[-1] == framed(*(piece.replace(b"chatcmpl-theirs", b"ours") for piece in pieces))
