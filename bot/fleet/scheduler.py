@@ -791,7 +791,8 @@ class Scheduler:
             self._see(listed, now)
         if load is None:
             return self._decide(now)
-        key, is_lost, waits_on = load.order.model_key, kind in LOST, False
+        # Made, and the line broke before it was listed: refused was who it was made for.
+        key, is_lost, waits_on = load.order.model_key, kind in LOST, own is not None
         self._out.append(FleetEvent("load failed", self.config.name, key, reason))
         if is_lost and own is None and load.order.ttl_s is not None:
             # The host may finish it all the same, with nobody there. Without a TTL of ours nothing

@@ -163,6 +163,16 @@ class Playbook:
         )
         return self.read(self.scheduler.on_loaded(self.now, own, self.listed()))
 
+    def load_made(self, kind: FailureKind) -> list[str]:
+        """The load under way ends well, and the line breaks before what it made was listed."""
+        assert self.loading is not None
+        order, self.loading = self.loading, None
+        made = self._place(order.model_key, order.settings.context_length or 4096)
+        own = OwnInstance(
+            HOST, made.reference or InstanceRef(""), made.identifier, order.model_key, 60.0
+        )
+        return self.read(self.scheduler.on_load_failed(self.now, "cut", kind, None, own))
+
     def load_breaks(
         self, reason: str = "exit code 1", kind: FailureKind = FailureKind.LOAD_FAILED
     ) -> list[str]:

@@ -1360,6 +1360,18 @@ def test_who_waits_for_a_load_whose_line_broke_waits_on_while_the_host_may_go_on
     assert play.load_breaks("cut", FailureKind.CUT) == ["refuse ada HostUnreachable"]
 
 
+@pytest.mark.parametrize("is_back", [True, False])
+def test_who_waits_for_a_load_that_was_made_as_the_line_broke_is_not_refused(is_back: bool) -> None:
+    # Of a host that had been frozen: the bar was at 100 %, and the model was there.
+    play = up_with("one")
+    play.ask("ada", "one", ttl=60)
+    assert play.load_made(FailureKind.CUT) == []
+    if is_back:
+        assert play.up() == ["grant ada one"]
+    else:
+        assert play.down() == ["refuse ada HostUnreachable"]
+
+
 def test_with_a_host_that_went_away_its_load_went() -> None:
     play = up_with("one")
     play.ask("ada", "one", ttl=60)
