@@ -69,6 +69,8 @@ class _Load(_Activate):
 
 class _Unload(_Strict):
     model_key: Annotated[str, Field(min_length=1, max_length=500)]
+    instance_id: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """One copy of it; None is all of them."""
     host: str | None = None
     foreign: bool = False
     """Also what others loaded."""
@@ -239,7 +241,7 @@ class Admin:
         key = self._model(asked.model_key)
         only = None if asked.host is None else self._host(asked.host)
         before = self._holding(key, only)
-        was_active = only is None and self._active.key == key
+        was_active = only is None and asked.instance_id is None and self._active.key == key
         on_its_way = [
             host.name
             for host in self._built.fleet.snapshot().hosts.values()
@@ -259,7 +261,8 @@ class Admin:
         words, hosts = f"{key} was in memory nowhere.", list[HostName]()
         if before:
             try:
-                done = await self._built.acts.unload(only, key, even_foreign=asked.foreign)
+                what = asked.instance_id or key
+                done = await self._built.acts.unload(only, what, even_foreign=asked.foreign)
                 words, hosts = done.said, list(dict.fromkeys(name for name, _ in done.left))
             except UnknownName:
                 before = []  # It left by itself since it was listed.

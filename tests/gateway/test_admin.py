@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bot.domain.errors import StoreUnavailable
+from bot.domain.ids import HostName
 from bot.fleet.inventory import socket_config
 from bot.gateway import watching
 from bot.sim.journal import LoadStarted, PredictionCancelled, PredictionStarted, Unloaded
@@ -216,6 +217,30 @@ async def test_what_others_loaded_stays_until_it_is_said_so(tmp_path: Path) -> N
         assert (kept.status, kept.error["code"]) == (409, "foreign_instance")
         gone = await it.ask(UNLOAD, {"modelKey": QWEN.key, "foreign": True})
         assert gone.json["hosts"] == ["one"]
+
+
+async def test_all_copies_of_a_model_are_unloaded_or_the_one_that_is_named(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        host = it.house.hosts["one"]
+        copies = [QWEN.key, f"{QWEN.key}:2", f"{QWEN.key}:3"]
+        for _ in copies:
+            await host.preload(QWEN.key)
+        # The first copy's name is the model's as well: it left, and was said to be all.
+        named = {"modelKey": QWEN.key, "instanceId": copies[1], "foreign": True}
+        assert (await it.ask(UNLOAD, named)).status == 200
+        assert [copy.identifier for copy in host.resident] == [copies[0], copies[2]]
+        done = await it.ask(UNLOAD, {"modelKey": QWEN.key, "foreign": True})
+        assert (done.json["hosts"], host.resident) == (["one"], ())
+
+
+async def test_what_others_loaded_stays_beside_what_of_ours_is_unloaded(tmp_path: Path) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        host = it.house.hosts["one"]
+        assert (await it.ask(LOAD, {"modelKey": QWEN.key})).status == 200
+        await host.preload(QWEN.key)
+        await it.house.lantern.fleet.host(HostName("one")).probe()
+        assert (await it.ask(UNLOAD, {"modelKey": QWEN.key})).status == 200
+        assert [copy.identifier for copy in host.resident] == [f"{QWEN.key}:2"]
 
 
 async def test_a_model_on_its_way_into_memory_is_said_to_be(tmp_path: Path) -> None:

@@ -63,6 +63,11 @@ function past(snapshot) {
   return snapshot.recent.map((r) => ({ ...r, began: Date.parse(r.began) / 1000 + behind }));
 }
 
+/** By when they began, as they are told: of two that ran side by side the older may end last. */
+function newest(ended) {
+  return [...ended].sort((a, b) => Date.parse(b.began) - Date.parse(a.began));
+}
+
 function waits(ended) {
   return ended.filter((r) => r.firstTokenSeconds !== null).map((r) => [r.began + r.firstTokenSeconds, r.firstTokenSeconds])
     .filter((p) => p[0] > Date.now() / 1000 - KEEP_S).sort((a, b) => a[0] - b[0]);
@@ -94,7 +99,7 @@ function hear(event) {
       looks++;
       state.status = event.status;
       state.hosts = new Map(event.hosts.map((h) => [h.name, h]));
-      state.models = event.models; state.requests = event.requests; state.recent = [...event.recent].reverse();
+      state.models = event.models; state.requests = event.requests; state.recent = newest(event.recent);
       written = new Map(event.requests.map((r) => [r.id, r.outputTokens || 0]));
       state.firsts = waits(past(event));
       if (!state.speed.length) state.speed = speeds(past(event));
@@ -114,7 +119,7 @@ function hear(event) {
       break;
     case "request.end":
       state.requests = state.requests.filter((r) => r.id !== event.id);
-      state.recent = [event, ...state.recent.filter((r) => r.id !== event.id)].slice(0, 50);
+      state.recent = newest([event, ...state.recent.filter((r) => r.id !== event.id)]).slice(0, 50);
       break;
     case "model_load.start": case "model_load.progress": {
       const host = state.hosts.get(event.host);
@@ -213,7 +218,7 @@ function Copy({ host, copy }) {
   const unload = () => {
     if (!sure) return setSure(true);
     setSure(false);
-    doing("/admin/models/unload", { modelKey: copy.modelKey, host: host.name, foreign: copy.owner !== "lantern" });
+    doing("/admin/models/unload", { modelKey: copy.modelKey, instanceId: copy.instanceId, host: host.name, foreign: copy.owner !== "lantern" });
   };
   return html`<li class="copy">
     <span class="swatch" style=${{ background: hue(copy.modelKey) }} aria-hidden="true"></span>

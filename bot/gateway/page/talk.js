@@ -15,22 +15,25 @@ function Waiting({ state, hosts }) {
   return html`<span class="small">${state.host ? `${state.host} is reading …` : "waiting …"}</span>`;
 }
 
+// Outlives its panel: whoever looked at another page meanwhile lost the whole chat, and its host wrote on.
+const talk = { model: "", text: "", said: [], busy: null, shown: () => {} };
+const put = (news) => { Object.assign(talk, news); talk.shown(); };
+
 export function Play({ models, personas, hosts }) {
   const chats = models.filter((m) => m.kind !== "embedding");
-  const [model, setModel] = useState(""), [text, setText] = useState(""), [said, setSaid] = useState([]), [busy, setBusy] = useState(null);
-  const end = useRef(null);
+  const { model, text, said, busy } = talk, [, draw] = useState(0), end = useRef(null);
   useEffect(() => end.current?.scrollIntoView({ block: "nearest" }), [said]);
-  useEffect(() => () => busy?.abort(), []);
+  useEffect(() => { talk.shown = () => draw((n) => n + 1); return () => { talk.shown = () => {}; }; }, []);
 
   async function send(event) {
     event.preventDefault();
-    if (!text.trim() || busy) return;
+    if (!talk.text.trim() || talk.busy) return;
     const stop = new AbortController(), began = performance.now();
-    const asked = [...said, { role: "user", content: text.trim() }];
+    const asked = [...talk.said, { role: "user", content: talk.text.trim() }], model = talk.model;
     const reply = { role: "assistant", content: "", thought: "", by: "", wait: {}, wrong: "" };
     let first = 0, pieces = 0;
-    const show = () => setSaid([...asked, { ...reply }]);
-    setText(""); setBusy(stop); show();
+    const show = (news = {}) => put({ said: [...asked, { ...reply }], ...news });
+    show({ text: "", busy: stop });
     try {
       const response = await reach("/v1/chat/completions", {
         method: "POST", signal: stop.signal, headers: { ...headers(), "Content-Type": "application/json" },
@@ -58,8 +61,7 @@ export function Play({ models, personas, hosts }) {
     const span = (performance.now() - first) / 1000;
     reply.wait = null;
     reply.by = [reply.model, pieces && `${pieces} tokens`, first && span > 0.05 && `${amount(pieces / span)} tok/s`, first && `${seconds((first - began) / 1000)} to first token`].filter(Boolean).join(" · ");
-    show();
-    setBusy(null);
+    show({ busy: null });
   }
 
   const keys = (e) => { if (e.key === "Enter" && !e.shiftKey && !e.isComposing) send(e); };
@@ -68,12 +70,12 @@ export function Play({ models, personas, hosts }) {
       ${m.thought ? html`<span class="thought">${m.thought}</span>` : null}${m.content}${m.wait ? html`<${Waiting} state=${m.wait} hosts=${hosts} />` : null}
       ${m.wrong ? html`<span class="by" role="alert">${m.wrong}</span>` : null}${m.by ? html`<span class="by">${m.by}</span>` : null}</div>`)}<div ref=${end}></div></div>` : null}
     <form class="stack" onSubmit=${send}>
-      <label class="field"><span>Message</span><textarea value=${text} onInput=${(e) => setText(e.target.value)} onKeyDown=${keys} placeholder="Say something. Enter sends, Shift+Enter begins a line."></textarea></label>
-      <div class="row"><label class="field grow"><span class="sr">Model</span><select value=${model} onChange=${(e) => setModel(e.target.value)} aria-label="Model or persona">
+      <label class="field"><span>Message</span><textarea value=${text} onInput=${(e) => put({ text: e.target.value })} onKeyDown=${keys} placeholder="Say something. Enter sends, Shift+Enter begins a line."></textarea></label>
+      <div class="row"><label class="field grow"><span class="sr">Model</span><select value=${model} onChange=${(e) => put({ model: e.target.value })} aria-label="Model or persona">
         <option value="">the active model, or the soonest</option><optgroup label="Models">${chats.map((m) => html`<option key=${m.modelKey} value=${m.modelKey}>${m.modelKey} (${brief(m.state, 48)})</option>`)}</optgroup>
         ${personas.length ? html`<optgroup label="Personas">${personas.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</optgroup>` : null}</select></label>
         ${busy ? html`<button type="button" onClick=${() => busy.abort()}>Stop</button>` : html`<button class="main" disabled=${!text.trim()}>Send</button>`}
-        <button type="button" class="bare" disabled=${!said.length || busy} onClick=${() => setSaid([])}>Clear</button></div>
+        <button type="button" class="bare" disabled=${!said.length || busy} onClick=${() => put({ said: [] })}>Clear</button></div>
     </form></div></section>`;
 }
 
