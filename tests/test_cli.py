@@ -582,6 +582,25 @@ async def test_a_host_that_hangs_keeps_no_other_ones_row_back(
     assert {row.index(" up ") + 1 for row in rows} == {names.index("state")}
 
 
+async def test_a_look_calls_own_what_the_lantern_that_runs_has_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Of everything that one kept it was told to be somebody else's.
+    async with SimHost(sim("studio", QWEN)) as host:
+        configure_logging("error", "console", ())
+        loaded = load_settings(None, {"LANTERN_HOSTS": host.address}, tmp_path)
+        async with once.built_from(loaded) as built:
+            async with built.acts.load(None, QWEN.key) as steps:
+                async for _ in steps:
+                    pass
+            await host.preload(QWEN.key)
+            await once.show_hosts(loaded, as_json=True)
+            [told] = json.loads(capsys.readouterr().out)
+            assert [copy["own"] for copy in told["loaded"]] == [True, False]
+            await once.show_hosts(loaded, as_json=False)
+            assert "(own)" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_hosts_that_are_all_away_are_listed_and_fail(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

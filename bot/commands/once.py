@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,11 +17,14 @@ from bot.chat.usage import ReportPeriod
 from bot.chat.words import bytes_text, usage_text
 from bot.commands.twins import tell_of_twins
 from bot.domain.errors import BotError, NoCandidates
-from bot.domain.ids import HostName, UserId
+from bot.domain.hosts import HostSnapshot
+from bot.domain.ids import HostName, InstanceRef, UserId
+from bot.fleet.residents import reference_of
 from bot.policy.foresight import judged
 from bot.process.lock import AlreadyRunning, check_entry, check_place, instance_lock
 from bot.process.supervisor import LATE_S, last_sign_s, life_sign_of
 from bot.settings import Loaded
+from bot.store.database import Database
 from bot.store.files import copied, missing_migrations
 from bot.store.fleet_memory import FleetStore
 from bot.store.ledger import By
@@ -189,6 +192,25 @@ async def _looked_at(
                 await tell_of_twins(addresses, lambda words: say(f"! {words}", "yellow"))
 
 
+def _with_own(host: HostSnapshot, kept: Collection[tuple[HostName, InstanceRef]]) -> HostSnapshot:
+    """A host whose instances are Lantern's own where it keeps them, whoever looks."""
+    seen = [
+        replace(one, own=one.own or (host.name, reference_of(one)) in kept)
+        for one in host.instances
+    ]
+    return replace(host, instances=tuple(seen))
+
+
+async def kept_by_lantern(loaded: Loaded) -> frozenset[tuple[HostName, InstanceRef]]:
+    """What Lanterns on this database have loaded, by where it is; nothing where there is none."""
+    if not is_made(loaded.database_path):
+        return frozenset()
+    with place_of(loaded.database_path, only_looks=True) as (database, _):
+        async with Database(database, utcnow=utcnow) as opened:
+            own = await FleetStore(opened).own()
+    return frozenset((one.host, one.reference) for one in own)
+
+
 async def show_hosts(loaded: Loaded, *, as_json: bool) -> None:
     """The hosts, as a table that grows where one is waited for, or as JSON.
 
@@ -196,11 +218,16 @@ async def show_hosts(loaded: Loaded, *, as_json: bool) -> None:
         NoCandidates: none answers; told after it.
     """
     shown: dict[HostName, Sequence[str]] = {}
+    # This command owns nothing, and so all that the running Lantern keeps was called foreign.
+    kept = await kept_by_lantern(loaded)
+
+    def hosts_of(built: Lantern) -> list[HostSnapshot]:
+        return [_with_own(host, kept) for host in built.catalog.hosts()]
 
     def show(built: Lantern, *, is_last: bool = False) -> None:
         new = {
             host.name: facts.host_row(host, built.catalog.snapshot().taken_at)
-            for host in built.catalog.hosts()
+            for host in hosts_of(built)
             if host.name not in shown and (is_last or not host.is_undecided)
         }
         if new:
@@ -209,8 +236,8 @@ async def show_hosts(loaded: Loaded, *, as_json: bool) -> None:
 
     async with _looked_at(loaded, None if as_json else show) as built:
         if as_json:
-            found, now = built.catalog.hosts(), built.catalog.snapshot().taken_at
-            print_json([facts.host_record(host, now) for host in found])
+            now = built.catalog.snapshot().taken_at
+            print_json([facts.host_record(host, now) for host in hosts_of(built)])
         else:
             show(built, is_last=True)
         is_out = bool(built.catalog.outage())

@@ -53,9 +53,10 @@ _HALF = re.compile(r"[^\s\u2e80-\ud7ff\uf900-\uffef]+")
 _OPEN_HERE = "`/private off`"
 """In place of Discord's command, which there is none of here."""
 
-_HARMLESS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "") | {0x1B: "␛"}
+_TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_HARMLESS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160), *_TURNS), "") | {0x1B: "␛"}
 """The library takes out five of them: by the others a model's words cleared the screen, changed the
-window's title and wrote over what stood above."""
+window's title, wrote over what stood above and turned the rest of a line around."""
 
 _MARKED = re.compile(r"\*\*(?P<bold>[^*]+)\*\*|`(?P<code>[^`]+)`")
 """The two marks that our own words use; Discord draws them."""
@@ -164,6 +165,8 @@ class Screen:
             above: The rows that stand above these already, with the names.
         """
         self._end_stream()
+        # A model's key may hold one, and broke its row in two.
+        rows = [[" ".join(cell.split("\n")) for cell in row] for row in rows]
         widest = [max(map(cell_len, cells)) for cells in zip(columns, *above, *rows, strict=True)]
         fits = sum(widest) + 2 * (len(widest) - 1) <= self.console.width
         if self.console.width < _NARROW and not fits:

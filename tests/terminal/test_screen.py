@@ -46,11 +46,12 @@ def screen(*, is_live: bool) -> tuple[Screen, io.StringIO]:
 @pytest.mark.parametrize("is_live", [True, False])
 def test_no_words_move_the_cursor_clear_the_screen_or_change_the_title(is_live: bool) -> None:
     where, out = screen(is_live=is_live)
-    words = "a\x1b[2Jb\x1b]0;owned\x07c\x9b2Jd\x00e\x7ff\tg"
+    words = "a\x1b[2Jb\x1b]0;owned\x07c\x9b2Jd\x00e\x7ff\u202e\u2066\tg"
     where.line(words)
     where.markdown(f"**{words}** `{words}`")
     where.piece(f"{words}\n")
-    where.table(["key"], [[words]])
+    where.table(["key"], [[words], ["one\nrow"]])
+    assert "one row" in out.getvalue()
     steps = Steps(where)
     steps.show(Loading(HostName(words), ModelKey(words), 0.5, None))
     steps.close()
