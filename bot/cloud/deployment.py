@@ -13,7 +13,7 @@ from bot.domain.personas import Priority
 from bot.policy.breaker import on_abandoned, on_try
 from bot.policy.concurrency import TOO_MUCH, first_concurrency, wait_s
 from bot.policy.provider_health import ProviderHealth, answered, barred, failed
-from bot.policy.ratelimit import Bucket, RateRule, take
+from bot.policy.ratelimit import Bucket, RateRule, given_back, take
 from bot.policy.speeds import blend
 
 TellPlace = Callable[[int, float], Awaitable[None]]
@@ -117,8 +117,14 @@ class Deployment:
         finally:
             self.gate.leave(user)
 
-    def abandon(self) -> None:
-        """The request proved nothing: half-open, the next one may try."""
+    def abandon(self, *, was_sent: bool = False) -> None:
+        """The request proved nothing: half-open, the next one may try.
+
+        One that was not sent counts for no rate: those that a spent budget refused kept everybody
+        else waiting for their turn.
+        """
+        if not was_sent and self._bucket is not None:
+            self._bucket = given_back(self._bucket, self._rate)
         self.health = replace(self.health, breaker=on_abandoned(self.health.breaker))
 
     def ended(
@@ -148,7 +154,7 @@ class Deployment:
             if what is not None:
                 self._observe(ProviderNews(what, name))
         else:
-            self.abandon()
+            self.abandon(was_sent=call.sent_at is not None)
 
     async def _slow_down(self, deadline: float, tell: TellPlace) -> None:
         """Waits as long as it asked for, and for its rate.

@@ -50,6 +50,11 @@ def take(bucket: Bucket | None, rule: RateRule, now: float) -> tuple[Bucket, flo
     return Bucket(left, now), (1.0 - left) / per_s
 
 
+def given_back(bucket: Bucket, rule: RateRule) -> Bucket:
+    """The bucket with one more: what was taken from it was not sent."""
+    return Bucket(min(float(rule.count), bucket.left + 1.0), bucket.at)
+
+
 def full_after_s(bucket: Bucket, rule: RateRule) -> float:
     """Seconds after which all of it could be asked for at once."""
     return max(0.0, rule.count - bucket.left) * rule.period_s / rule.count

@@ -362,6 +362,22 @@ async def test_the_configured_rate_is_kept_and_the_next_candidate_asked(tmp_path
         assert cloud.news == []
 
 
+async def test_what_a_budget_refused_counts_for_no_rate(tmp_path: Path) -> None:
+    # Another key's questions waited seconds for the turns of those that were never sent.
+    async with cloud_house(
+        tmp_path,
+        "openai",
+        rules=BudgetRules(per_user_micro_usd=100_000),
+        rate_count=2,
+        rate_period_s=3600.0,
+        max_wait_s=0.02,
+    ) as cloud:
+        dear = cloud.ask(answer_tokens=1_000_000)
+        assert {(await cloud.serve("openai", ask=dear)).kind for _ in range(5)} == {K.BUDGET}
+        heard = [await cloud.serve("openai") for _ in range(3)]
+        assert [h.kind for h in heard] == [None, None, K.BUSY]
+
+
 async def test_who_is_turned_away_for_the_rate_takes_no_place_with_them(
     tmp_path: Path, loop_clock: LoopClock
 ) -> None:

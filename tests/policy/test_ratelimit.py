@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.policy.ratelimit import Bucket, RateRule, full_after_s, take
+from bot.policy.ratelimit import Bucket, RateRule, full_after_s, given_back, take
 
 PER_MINUTE = RateRule(3, 60.0)
 
@@ -58,3 +58,16 @@ def test_it_is_told_when_a_bucket_is_full_again() -> None:
     assert full_after_s(Bucket(3.0, 0.0), PER_MINUTE) == 0.0
     assert full_after_s(Bucket(2.0, 0.0), PER_MINUTE) == pytest.approx(20.0)
     assert full_after_s(Bucket(0.0, 0.0), PER_MINUTE) == pytest.approx(60.0)
+
+
+@given(count=st.integers(1, 9), taken=st.integers(0, 9), back=st.integers(0, 9))
+def test_what_is_given_back_may_be_taken_again_and_never_more_than_all(
+    count: int, taken: int, back: int
+) -> None:
+    rule = RateRule(count, 3600.0)
+    bucket = Bucket(float(count), 0.0)
+    for _ in range(min(taken, count)):
+        bucket, _ = take(bucket, rule, 0.0)
+    for _ in range(back):
+        bucket = given_back(bucket, rule)
+    assert bucket.left == min(count, count - min(taken, count) + back)
