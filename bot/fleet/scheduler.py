@@ -464,6 +464,10 @@ class Scheduler:
         self._queue.served(waiter)
         wish, said = waiter.wish, waiter.wish.conversation
         is_question = wish.purpose == "question"
+        # A window of a million that somebody ordered was needed by nobody, and yet other models
+        # were loaded with as much.
+        if (most := self._context_needed(wish)) < wish.min_context:
+            wish = replace(wish, min_context=most)
         if wish.purpose not in GUESSES:
             self._demands.asked(wish, now)
         if is_question:

@@ -971,6 +971,14 @@ def test_nobody_waits_for_more_context_than_the_model_has() -> None:
     assert play.loaded() == ["grant ada one"]
 
 
+def test_what_no_model_has_is_no_measure_for_others() -> None:
+    play = up_with(model("one", window=8192), model("two", window=131_072))
+    play.ask("ada", "one", context=999_999, purpose="order", replaces=True)
+    play.loaded()
+    play.leave("ada")
+    assert play.ask("bob", "two") == ["load two with 8192"]
+
+
 def test_no_more_context_is_asked_for_than_the_model_has() -> None:
     play = up_with(model("one", window=8192))
     settings = LoadSettings(context_length=100_000)
