@@ -534,8 +534,8 @@ class Host:
         known before, its model was too large beside itself, or loaded twice.
         """
         if await self._awaited_lost(order, known, stop):
-            with self._sole_load(self._config.address):
-                yield True
+            # Nothing is loaded then: all is decided anew, or it was told to stop.
+            yield True
             return
         held: HeldLoad | None = None
         look_at = self._now() + SOLE_LOOK_S
