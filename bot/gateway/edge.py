@@ -211,7 +211,8 @@ def _put_first(endpoint: RequestForm, fields: Object, prompt: str) -> None:
 
 
 _LIMITS = ("max_tokens", "max_output_tokens")
-_UNREAD = frozenset({"model", "stream", "stop", *_LIMITS})
+_LABELS = {"metadata", "client_metadata", "user", "safety_identifier", "prompt_cache_key"}
+_UNREAD = frozenset({"model", "stream", "stop", "stream_options", *_LABELS, *_LIMITS})
 """What of a request no model reads."""
 
 

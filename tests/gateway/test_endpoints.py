@@ -257,6 +257,15 @@ async def test_a_prompt_beyond_any_window_is_refused_before_anything_is_loaded(
         assert [x.key for x in it.house.hosts["one"].journal.of(LoadStarted)] == [VECTORS.key]
 
 
+@pytest.mark.parametrize("name", ["metadata", "user"])
+async def test_what_no_model_reads_is_no_prompt(tmp_path: Path, name: str) -> None:
+    async with gate(tmp_path, sim("one", QWEN)) as it:
+        much = "word " * 60_000
+        label = {name: {"of": much} if name == "metadata" else much}
+        answer = await it.ask("/v1/chat/completions", chat(QWEN.key, max_tokens=2) | label)
+        assert answer.status == 200
+
+
 async def test_a_model_that_cannot_see_names_those_that_can(tmp_path: Path) -> None:
     content = [{"type": "text", "text": "what is it?"}, PICTURE]
     picture: dict[str, Any] = {"messages": [{"role": "user", "content": content}]}
