@@ -43,7 +43,7 @@ from bot.policy.context import (
 from bot.policy.deadlines import doubt_s, first_word_s, gap_s, is_soon, load_pause_s, unsaid_s
 from bot.policy.fitness import sees
 from bot.policy.foresight import foretold
-from bot.policy.routing import sooner_elsewhere
+from bot.policy.routing import sooner_elsewhere, without_guesses
 from bot.policy.seams import resumed
 from bot.policy.speeds import speed_of_answer
 
@@ -205,6 +205,9 @@ class HostServing:
             # Nobody is behind whoever would come now: where that one would stay, so do all. To
             # predict for each of a long line what its place is worth was most of each change.
             goes = sooner_elsewhere(others, candidate, 0.0) is not None
+            load = there.snapshot().load
+            if goes and load is not None and load.model_key == candidate.model:
+                others = without_guesses(others, self._fleet.snapshot().hosts)
             lead_s = there.stay_s(waits) if goes else None
             return None if lead_s is None else sooner_elsewhere(others, candidate, lead_s)
 

@@ -1,7 +1,7 @@
 """The route of one request: every host and provider able to serve it, best first, and why."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bot.domain.chat import Candidate, Rejection, Route
 from bot.domain.cloud import ProviderSnapshot
@@ -144,6 +144,26 @@ def sooner_elsewhere(
     if best is None or stay_s == math.inf:
         return best
     return best if _is_clearly(best.burden_s, stay_s) else None
+
+
+def without_guesses(
+    candidates: Sequence[Candidate], hosts: Mapping[HostName, HostSnapshot]
+) -> Sequence[Candidate]:
+    """For whoever waits for a load under way: not those who would begin one for a guessed time.
+
+    What is under way shows how long it takes. With two slow disks the first question of a fleet had
+    its model loaded at both. Once loads were measured anywhere all are compared: such guesses are
+    few then, and to leave by one cost nothing on whole evenings.
+    """
+    if any(host.load_bytes_per_s for host in hosts.values()):
+        return candidates
+    return [c for c in candidates if not _begins_a_load(c, hosts)]
+
+
+def _begins_a_load(candidate: Candidate, hosts: Mapping[HostName, HostSnapshot]) -> bool:
+    host, key = hosts.get(candidate.host or HostName("")), candidate.model
+    is_loading = host is not None and host.load is not None and host.load.model_key == key
+    return host is not None and not is_loading and not host.has_loaded(key)
 
 
 def _prefers_cloud(ask: RouteAsk, providers: Sequence[ProviderSnapshot]) -> bool:

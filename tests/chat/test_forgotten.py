@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from bot.fleet.host import Host
 from bot.fleet.lease import Lease
 from bot.sim import journal
 from bot.sim.host import SimHost
+from bot.sim.models import GB
 
 STUDIO = HostName("studio")
 MANY = 6
@@ -83,6 +85,20 @@ async def test_what_all_hosts_forgot_is_loaded_at_one_of_them_for_one_question(
         else:
             assert isinstance((await home.ask("hello")).last, Finished)
         assert [load for host in home.hosts.values() for load in loads(host)] == ["socket"]
+
+
+async def test_a_load_under_way_is_not_left_for_a_host_whose_load_is_a_guess(
+    tmp_path: Path,
+) -> None:
+    # With two slow disks, never measured, the first question had its model loaded at both: what
+    # was under way showed how long it takes, and the other promised what most machines do.
+    model = replace(QWEN, size_bytes=GB // 2)
+    slow = [sim(n, model, time_scale=1.0, load_bytes_per_s=GB / 4) for n in ("studio", "laptop")]
+    async with house(tmp_path, *slow) as home:
+        said = await home.ask("hello")
+        assert isinstance(said.last, Finished)
+        assert [load for host in home.hosts.values() for load in loads(host)] == ["socket"]
+        assert not said.receipt.left
 
 
 async def test_what_lm_studio_loads_for_a_turn_already_sent_is_used_once_and_cleared(

@@ -20,7 +20,13 @@ from bot.policy.prediction import (
     outlook,
     predict_seconds,
 )
-from bot.policy.routing import MOVE_S, MOVE_SHARE, plan_route, sooner_elsewhere
+from bot.policy.routing import (
+    MOVE_S,
+    MOVE_SHARE,
+    plan_route,
+    sooner_elsewhere,
+    without_guesses,
+)
 
 ZAI, OPENAI, ANTHROPIC = (ProviderName(name) for name in ("zai", "openai", "anthropic"))
 ASK = RouteAsk((QWEN,), prompt_tokens=1000, answer_tokens=0)
@@ -631,3 +637,18 @@ def test_who_waits_goes_to_no_other_model_nor_to_a_provider_and_leaves_a_host_th
     assert sooner_elsewhere((other, cloud, here), here, 0.0) is None
     slow = Candidate(QWEN, HostName("c"), burden_s=500.0)
     assert sooner_elsewhere((slow,), here, 0.0) == slow
+
+
+@pytest.mark.parametrize("rate", [None, 1e9])
+def test_a_load_under_way_is_not_left_for_a_guess_until_any_was_measured(
+    rate: float | None,
+) -> None:
+    loading = LoadInFlight(QWEN, 0.5, NOW, None)
+    hosts = (
+        host("cold", ON_DISK),
+        host("loads", ON_DISK, load=loading),
+        host("warm", ON_DISK, [instance(QWEN)], rate=rate),
+    )
+    asked = [Candidate(QWEN, each.name) for each in hosts] + [Candidate(QWEN, provider=ZAI)]
+    kept = without_guesses(asked, {each.name: each for each in hosts})
+    assert [c.where for c in kept] == [c.where for c in asked if rate or c.where != "cold"]
